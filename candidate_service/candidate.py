@@ -1,0 +1,180 @@
+"""What a candidate source is asked, what it answers, and what it promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+SEED_MAX = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When the asker stops waiting: whoever works longer works for nobody.
+
+    Attributes:
+        deadline: Reading of *clock* from which on the answer is no longer wanted; inf = never.
+        clock: Monotonic seconds.
+    """
+
+    deadline: float
+    clock: Callable[[], float]
+
+    @classmethod
+    def never(cls) -> Self:
+        """Return a stop that does not come."""
+        return cls(math.inf, float)
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float]) -> Self:
+        """Return a stop that comes *seconds* from now by *clock*."""
+        return cls(clock() + seconds, clock)
+
+    def expired(self) -> bool:
+        """Say whether to give up now; costs well under a microsecond, ask every millisecond."""
+        return self.clock() >= self.deadline
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds left, >= 0; inf when there is no end."""
+        return max(0.0, self.deadline - self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """For whom prepared lists are chosen; an empty string means unknown.
+
+    Attributes:
+        language: Language tag as the catalogue spells it, such as `en`.
+        country: Country code as the catalogue spells it, such as `NL`.
+    """
+
+    language: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateQuery:
+    """What to find candidates for. Arrays become read-only.
+
+    Attributes:
+        query_rows: Catalogue rows to start from, int32[q], distinct, >= 0; may be empty.
+        weights: How much each of them counts, float32[q], finite and > 0.
+        seed: For sources that use chance, in [0, 2**64): the same seed gives the same answer.
+        segment: The viewer's language and country.
+        stop: When to give up; a source that sees it expired returns what it has, or nothing.
+    """
+
+    query_rows: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    seed: int
+    segment: Segment
+    stop: Stop
+
+    def __post_init__(self) -> None:
+        """Check the shapes and ranges.
+
+        Raises:
+            ValueError: An attribute is out of its range.
+        """
+        rows, weights = self.query_rows, self.weights
+        if rows.dtype != np.int32 or weights.dtype != np.float32 or rows.ndim != 1:
+            message = f"query_rows must be int32[q], weights float32[q]: {rows.dtype} {rows.shape}"
+            raise ValueError(message)
+        if rows.shape != weights.shape:
+            message = f"{len(rows)} query rows but {len(weights)} weights"
+            raise ValueError(message)
+        if len(rows) and (rows.min() < 0 or len(set(rows.tolist())) != len(rows)):
+            message = "query_rows must be distinct and >= 0"
+            raise ValueError(message)
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights.tolist()):
+            message = "weights must be finite and > 0"
+            raise ValueError(message)
+        if not 0 <= self.seed <= SEED_MAX:
+            message = f"seed must be in [0, 2**64): {self.seed}"
+            raise ValueError(message)
+        rows.setflags(write=False)
+        weights.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateList:
+    """One source's proposals, best first. Arrays become read-only.
+
+    Attributes:
+        source: Name of the source.
+        rows: Catalogue rows, int32[n], distinct, no query row among them.
+        scores: How good the source finds them, float32[n], finite, never rising; the scale is
+            the source's own.
+        query_indexes: Which query pin stands behind each, int32[n], position in `query_rows`;
+            -1 where no query pin does (prepared lists).
+    """
+
+    source: str
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    query_indexes: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """Check that the arrays belong together.
+
+        Raises:
+            ValueError: A dtype or length is wrong.
+        """
+        arrays = (self.rows, self.scores, self.query_indexes)
+        dtypes = [array.dtype.name for array in arrays]
+        if dtypes != ["int32", "float32", "int32"]:
+            message = f"{self.source}: rows, scores, query_indexes have dtypes {dtypes}"
+            raise ValueError(message)
+        if len({array.shape for array in arrays}) != 1 or self.rows.ndim != 1:
+            message = (
+                f"{self.source}: shapes differ: {[array.shape for array in arrays]}"
+            )
+            raise ValueError(message)
+        for array in arrays:
+            array.setflags(write=False)
+
+    @classmethod
+    def empty(cls, source: str) -> Self:
+        """Return the list of a source that found nothing."""
+        return cls(
+            source,
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+            np.empty(0, np.int32),
+        )
+
+    def __len__(self) -> int:
+        """Return how many candidates there are."""
+        return len(self.rows)
+
+
+class CandidateSource(Protocol):
+    """One way of finding pins that might interest this user or go with this pin."""
+
+    @property
+    def name(self) -> str:
+        """What callers, metrics and the README call it: lower_snake, fixed for ever."""
+        ...
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Names of the generations it reads; without one of them it cannot answer."""
+        ...
+
+    def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
+        """Best first, at most *limit*, no pin twice, never a query pin.
+
+        Empty if there is nothing to start from. Safe from any number of threads.
+
+        Raises:
+            NotReady: An artifact it reads has never been built.
+        """
+        ...
