@@ -1,0 +1,1 @@
+"""Generated code of third parties: the annotations behind our message constraints."""

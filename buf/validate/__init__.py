@@ -1,0 +1,1 @@
+"""The protovalidate annotations, generated from protos/buf/validate."""

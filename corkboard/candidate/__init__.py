@@ -1,0 +1,1 @@
+"""The wire face of candidate_service."""

@@ -1,0 +1,1 @@
+"""Generated from protos/corkboard/candidate/v1."""

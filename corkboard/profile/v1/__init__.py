@@ -1,0 +1,1 @@
+"""Generated from protos/corkboard/profile/v1."""
