@@ -6,7 +6,7 @@ machines are noisy: trust the ratios, not the absolute figures.
 """
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -55,14 +55,13 @@ def main() -> None:
 
     scripts = [s for s in sorted(HERE.glob("bench_*.py")) if (options.only or "") in s.name]
     sections = [section(script, quick=options.quick) for script in scripts]
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     text = "\n".join(
         [
             "# Results",
             "",
             f"Measured on {today}: {machine()}",
-            "Made by `make bench`. Ratios were measured in one run; absolute figures are this "
-            "machine's.",
+            "Made by `make bench`. Ratios are of one run; absolute figures are this machine's.",
             "",
             *sections,
         ]
