@@ -1,0 +1,27 @@
+"""Publish artifacts as immutable, checked generations, and open them while they are replaced.
+
+A generation is a folder `<root>/<artifact>/<id>/` of files and a manifest. A job writes into a
+draft beside it; publishing makes the draft durable, renames it to its id, verifies it as a reader
+would, and only then switches `<root>/<artifact>/CURRENT`, a text file with the id. Killed at any
+moment, a publisher leaves either the old or the new generation current, and at worst a draft that
+the next publisher sweeps away.
+
+Readers hold a `Live` value: reading it is one attribute read, and a new generation is opened
+beside the old one and swapped in when it has proved good. A bad one is refused once and the old
+one serves.
+"""
+
+from service_runtime.generation_store import KEPT_COUNT, Draft, Generation, GenerationStore
+from service_runtime.live import GenerationWatcher, Live
+from service_runtime.manifest import FileEntry, Manifest
+
+__all__ = [
+    "KEPT_COUNT",
+    "Draft",
+    "FileEntry",
+    "Generation",
+    "GenerationStore",
+    "GenerationWatcher",
+    "Live",
+    "Manifest",
+]

@@ -1,0 +1,205 @@
+"""An opened artifact that follows its newest good generation while it serves.
+
+Import from `service_runtime.generations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Event, Lock, Thread
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from service_runtime.errors import Corrupted, NotReady
+from service_runtime.generation_store import (
+    CURRENT,
+    Generation,
+    GenerationStore,
+    build_hint,
+    log_refusal,
+)
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("service_runtime.generations")
+
+
+class Live(Generic[T]):
+    """
+    An opened artifact that follows its newest good generation while it is being read.
+
+    Making one opens the latest good generation if there is any; if there is none, `get` says so
+    until `poll` finds one. The value that was replaced is left to its last reader.
+    """
+
+    def __init__(
+        self,
+        store: GenerationStore,
+        artifact: str,
+        format_version: int,
+        open: Callable[[Generation], T],  # noqa: A002  it is what the argument does
+        *,
+        on_swap: Callable[[Generation, T], None] | None = None,
+        on_refused: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """
+        Open the latest good generation.
+
+        Args:
+            store: Where generations are.
+            artifact: Its name.
+            format_version: The layout that *open* reads.
+            open: Makes the value. It may raise `NotReady` to be asked again at the next poll (when
+                it needs another artifact to be swapped first); any other error refuses the
+                generation.
+            on_swap: Told the generation and the value after they became visible.
+            on_refused: Told the generation's id and the reason, once for each.
+        """
+        self.artifact = artifact
+        self.refused_count = 0
+        self.swap_count = 0
+        self._store = store
+        self._format_version = format_version
+        self._open = open
+        self._on_swap = on_swap
+        self._on_refused = on_refused
+        self._refused: dict[str, str] = {}
+        self._waiting = ""
+        self._lock = Lock()
+        self._live: tuple[Generation, T] | None = None
+        self.poll()
+
+    def get(self) -> T:
+        """
+        Return the opened value; one attribute read.
+
+        Raises:
+            NotReady: If no good generation was found so far.
+        """
+        live = self._live
+        if live is None:
+            raise self._not_ready()
+        return live[1]
+
+    @property
+    def generation(self) -> Generation:
+        """
+        The generation that serves.
+
+        Raises:
+            NotReady: If no good generation was found so far.
+        """
+        live = self._live
+        if live is None:
+            raise self._not_ready()
+        return live[0]
+
+    def snapshot(self) -> tuple[Generation, T] | None:
+        """Return generation and value that belong together, None if there are none yet."""
+        return self._live
+
+    def poll(self) -> bool:
+        """
+        Swap in the current generation if it changed and proves good.
+
+        Returns:
+            True if the value changed. A bad generation is refused once: logged, counted, not tried
+            again while the process lives; the value in service stays.
+        """
+        with self._lock:
+            live = self._live
+            if live is not None and not self._has_changed(live[0].id):
+                return False
+            for generation_id in self._wanted():
+                if live is not None and generation_id == live[0].id:
+                    return False
+                opened = self._try_open(generation_id)
+                if opened is not None:
+                    self._live = opened
+                    self.swap_count += 1
+                    break
+                if live is not None:
+                    return False
+            else:
+                return False
+        generation, value = opened
+        _log.info("generation.opened", artifact=self.artifact, generation=generation.id)
+        if self._on_swap is not None:
+            self._on_swap(generation, value)
+        return True
+
+    def _has_changed(self, live_id: str) -> bool:
+        try:
+            current_id = self._store.current_id(self.artifact)
+        except (Corrupted, OSError) as fault:
+            self._refuse(CURRENT, fault)
+            return False
+        return current_id not in {None, live_id} and current_id not in self._refused
+
+    def _wanted(self) -> list[str]:
+        known = self._store.candidates(self.artifact)
+        return [known_id for known_id in known if known_id not in self._refused]
+
+    def _try_open(self, generation_id: str) -> tuple[Generation, T] | None:
+        try:
+            generation = self._store.verify(
+                self.artifact, generation_id, format_version=self._format_version
+            )
+            return generation, self._open(generation)
+        except NotReady as fault:
+            if self._waiting != generation_id:
+                self._waiting = generation_id
+                _log.info(
+                    "generation.waiting",
+                    artifact=self.artifact,
+                    generation=generation_id,
+                    reason=str(fault),
+                )
+        except Exception as fault:  # noqa: BLE001  whatever a bad file makes a reader raise, the old one serves
+            self._refuse(generation_id, fault)
+        return None
+
+    def _refuse(self, generation_id: str, fault: Exception) -> None:
+        if generation_id in self._refused:
+            return
+        self._refused[generation_id] = str(fault)
+        self.refused_count += 1
+        log_refusal(self.artifact, generation_id, fault)
+        if self._on_refused is not None:
+            self._on_refused(generation_id, str(fault))
+
+    def _not_ready(self) -> NotReady:
+        message = f"there is no usable generation of {self.artifact} yet"
+        if self._refused:
+            message += ": " + "; ".join(self._refused.values())
+        return NotReady(message, hint=build_hint(self.artifact))
+
+
+class GenerationWatcher:
+    """A thread that polls live artifacts in the given order: put what others need first."""
+
+    def __init__(self, lives: Sequence[Live[Any]], period: float) -> None:
+        """Remember what to poll and how many seconds to wait in between; `start` begins."""
+        self._lives = tuple(lives)
+        self._period = period
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="generation-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to poll; the first poll comes after one period."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._period):
+            for live in self._lives:
+                try:
+                    live.poll()
+                except Exception:  # noqa: BLE001  the thread must outlive whatever a swap listener raises
+                    _log.exception("generation.poll_failed", artifact=live.artifact)

@@ -1,0 +1,192 @@
+"""What a generation says about itself: its files with checksums, what went into it, how good it is.
+
+The manifest is one JSON file in a canonical form that ends with its own checksum, so that a single
+changed byte anywhere in it is noticed: either it no longer parses, or it no longer renders to the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import xxhash
+
+from service_runtime.errors import Corrupted
+
+MANIFEST_FILE: Final = "manifest.json"
+MANIFEST_VERSION: Final = 1
+_CHECKSUM_KEY: Final = "zz_manifest_xxh3"
+_READ_BYTES: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a generation: its length in bytes and its xxh3_128 checksum in hex."""
+
+    bytes: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """
+    Everything a reader must know of a generation before it maps a single file of it.
+
+    Attributes:
+        artifact: Name of the artifact, such as `catalogue`.
+        id: Generation id, sorts by the time of publishing.
+        format_version: Layout of the files, counted by the artifact's reader.
+        creation_time_us: When it was published, microseconds since the Unix epoch.
+        as_of_us: The generation contains no fact of this time or later.
+        inputs: Generation ids (or other fingerprints) of what it was built from, by name.
+        counts: How many of what it holds.
+        quality: Figures of its gates, such as recall.
+        details: Whatever else its readers check, JSON values only.
+        files: Every file by its relative path with forward slashes.
+    """
+
+    artifact: str
+    id: str
+    format_version: int
+    creation_time_us: int
+    as_of_us: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    quality: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+
+
+class ManifestUnreadable(ValueError):  # noqa: N818  named like the families of errors.py
+    """The bytes are not a whole, unchanged manifest of a version this code knows."""
+
+
+def render_manifest(manifest: Manifest) -> bytes:
+    """Return the canonical bytes of a manifest, its own checksum at the end."""
+    body = {"manifest_version": MANIFEST_VERSION, **asdict(manifest)}
+    body[_CHECKSUM_KEY] = xxhash.xxh3_128_hexdigest(_canonical(body))
+    return _canonical(body)
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """
+    Read a manifest back.
+
+    Raises:
+        ManifestUnreadable: If it was cut, changed by as little as a bit, or is of another version.
+    """
+    try:
+        body = orjson.loads(content)
+        version = body.pop("manifest_version")
+        checksum = body.pop(_CHECKSUM_KEY)
+        entries = {name: FileEntry(**entry) for name, entry in body.pop("files").items()}
+        manifest = Manifest(files=entries, **body)
+        rendered = render_manifest(manifest)
+    except (ValueError, TypeError, KeyError, AttributeError) as fault:
+        message = f"not a whole manifest ({len(content)} bytes: {fault})"
+        raise ManifestUnreadable(message) from fault
+    if version != MANIFEST_VERSION:
+        message = f"manifest version {version!r}, this release reads {MANIFEST_VERSION}"
+        raise ManifestUnreadable(message)
+    if rendered != content:
+        actual = xxhash.xxh3_128_hexdigest(content)
+        message = f"its content does not have the checksum it states ({checksum}; bytes: {actual})"
+        raise ManifestUnreadable(message)
+    return manifest
+
+
+def checksum_file(path: Path) -> FileEntry:
+    """Return length and xxh3_128 of a file, read in pieces of 4 MiB."""
+    digest = xxhash.xxh3_128()
+    length = 0
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+            length += len(piece)
+    return FileEntry(bytes=length, xxh3=digest.hexdigest())
+
+
+def list_files(folder: Path) -> dict[str, Path]:
+    """Return every regular file below a folder by its relative path, sorted."""
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+    return dict(sorted(found.items()))
+
+
+def sync_path(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Replace a small file so that at any moment either the old or the new content is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_path(path.parent)
+
+
+def _canonical(body: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
+
+
+def damage(artifact: str, folder: Path, name: str, expected: str, actual: str) -> Corrupted:
+    """Return the error that names artifact, file, what was expected, what is there and the remedy."""
+    return Corrupted(
+        f"{artifact}: {folder / name}: expected {expected}, found {actual}",
+        hint=f"Build it anew with `corkboard build {artifact}`, or go back to the generation before"
+        f" with `corkboard rollback {artifact}`.",
+    )
+
+
+def read_manifest(artifact: str, folder: Path) -> Manifest:
+    """
+    Read the manifest of a generation's folder.
+
+    Raises:
+        Corrupted: If it is missing or not whole.
+    """
+    try:
+        return parse_manifest((folder / MANIFEST_FILE).read_bytes())
+    except FileNotFoundError as fault:
+        raise damage(artifact, folder, MANIFEST_FILE, "a manifest", "no such file") from fault
+    except ManifestUnreadable as fault:
+        raise damage(artifact, folder, MANIFEST_FILE, "a manifest", str(fault)) from fault
+
+
+def verify_file(artifact: str, folder: Path, name: str, entry: FileEntry) -> None:
+    """
+    Check length and checksum of one file of a generation.
+
+    Raises:
+        Corrupted: If it is missing or not what the manifest says.
+    """
+    path = folder / name
+    try:
+        length = path.stat().st_size
+        if length != entry.bytes:
+            raise damage(artifact, folder, name, f"{entry.bytes} bytes", f"{length} bytes")
+        actual = checksum_file(path)
+    except OSError as fault:
+        reason = "no such file" if isinstance(fault, FileNotFoundError) else str(fault)
+        raise damage(artifact, folder, name, f"{entry.bytes} bytes", reason) from fault
+    if actual != entry:
+        raise damage(artifact, folder, name, f"checksum {entry.xxh3}", f"checksum {actual.xxh3}")
