@@ -63,7 +63,7 @@ class CandidateSourceContract:
     """Whether an empty query still gets candidates (prepared lists)."""
 
     stop_grace_s = 2.0
-    """How long after its stop a source may still hold a thread; generous, as machines are shared."""
+    """Within which time a stopped source must answer; generous, as machines are shared."""
 
     def make_source(self) -> CandidateSource:
         """Return the source over a small world in which `query_rows` have candidates."""
