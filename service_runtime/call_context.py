@@ -1,0 +1,33 @@
+"""
+What every piece of code may ask about the call that it works for, without knowing gRPC.
+
+Set by the server interceptor at the edge; each call runs in a context of its own, so nothing has to
+be reset. Work handed to another thread keeps it only through `contextvars.copy_context().run`.
+"""
+
+import math
+import time
+from contextvars import ContextVar
+
+request_id_var: ContextVar[str] = ContextVar("request_id", default="")
+"""Written by the interceptor only."""
+deadline_var: ContextVar[float] = ContextVar("deadline", default=math.inf)
+"""When the call's time is up, seconds of time.monotonic(). Written by the interceptor only."""
+
+
+def current_request_id() -> str:
+    """Id of the call being served, 1 to 128 printable characters; empty outside of a call."""
+    return request_id_var.get()
+
+
+def remaining_seconds(margin_s: float = 0.0) -> float:
+    """
+    How much time the call being served has left.
+
+    Args:
+        margin_s: Kept back for what comes after, for example merging and encoding; >= 0.
+
+    Returns:
+        Seconds, never negative; infinite outside of a call.
+    """
+    return max(0.0, deadline_var.get() - time.monotonic() - margin_s)

@@ -1,0 +1,208 @@
+"""
+The machinery of logs and metrics; the names of events and metrics belong to who emits them.
+
+Logs are JSON lines on stderr (stdout is for a ready line or a job's report). Event names are a
+dotted noun and a past verb, the rest are keys. A log that cannot be written never fails a call.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+from wsgiref.simple_server import WSGIServer
+
+import orjson
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+    start_http_server,
+)
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from service_runtime.call_context import current_request_id
+from service_runtime.errors import BindFailed
+
+SECONDS_BUCKETS = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+"""Upper bounds of latency histograms, seconds: 1-2-5 steps from half a millisecond."""
+
+
+def configure_logging(level: str, service: str, *, stream: BinaryIO | None = None) -> None:
+    """
+    Send the logs of this process, ours and the libraries', as JSON lines to *stream*.
+
+    Args:
+        level: Least serious level written: debug, info, warning or error.
+        service: Value of the key `service` in every line.
+        stream: Where to write bytes; None = stderr.
+    """
+    sink = _Sink(stream or sys.stderr.buffer)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _Stamp(service),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(sink),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(_TextSink(sink))
+    handler.setFormatter(_ForeignFormatter(service))
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines carry `logger: name`; may be made at import time."""
+    bound: FilteringBoundLogger = structlog.get_logger(logger=name)
+    return bound
+
+
+class Metrics:
+    """
+    The metrics of one service in one process, apart from prometheus_client's global registry.
+
+    Labels come from closed sets only (source, method, status), never ids.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.registry = CollectorRegistry()
+        self._page: tuple[WSGIServer, threading.Thread] | None = None
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Counter:
+        """A number that only grows, published as `<service>_<name>_total`."""
+        return Counter(f"{self.service}_{name}", description, labels, registry=self.registry)
+
+    def gauge(self, name: str, description: str, labels: Sequence[str] = ()) -> Gauge:
+        """A number that goes up and down, published as `<service>_<name>`."""
+        return Gauge(f"{self.service}_{name}", description, labels, registry=self.registry)
+
+    def histogram(
+        self,
+        name: str,
+        description: str,
+        labels: Sequence[str] = (),
+        *,
+        buckets: Sequence[float] = SECONDS_BUCKETS,
+    ) -> Histogram:
+        """How often values fell below each of *buckets*, published as `<service>_<name>`."""
+        full_name = f"{self.service}_{name}"
+        return Histogram(full_name, description, labels, registry=self.registry, buckets=buckets)
+
+    def text(self) -> str:
+        """The page as Prometheus reads it."""
+        return generate_latest(self.registry).decode()
+
+    def serve(self, host: str, port: int) -> int:
+        """
+        Show the page under http://host:port/metrics from a thread of its own.
+
+        Returns:
+            The port, also if 0 (any free one) was asked for.
+
+        Raises:
+            BindFailed: The address cannot be had.
+        """
+        try:
+            self._page = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise BindFailed(f"cannot serve metrics on {host}:{port}: {error}") from error
+        return int(self._page[0].server_port)
+
+    def close(self) -> None:
+        """End the page, if there is one."""
+        if self._page is not None:
+            server, thread = self._page
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._page = None
+
+
+class _Stamp:
+    """Adds time, service and, inside a call, its request id."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["time"] = datetime.now(UTC).isoformat()
+        event["service"] = self._service
+        if "request_id" not in event and (request_id := current_request_id()):
+            event["request_id"] = request_id
+        return event
+
+
+class _Sink:
+    """A byte stream whose failures are silent: a full disk or closed pipe must not fail calls."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        try:
+            self._stream.write(line)
+        except (OSError, ValueError):
+            return
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+class _TextSink:
+    """The same sink for the standard library's logging, which writes text."""
+
+    def __init__(self, sink: _Sink) -> None:
+        self._sink = sink
+
+    def write(self, text: str) -> None:
+        self._sink.write(text.encode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+
+class _ForeignFormatter(logging.Formatter):
+    """A library's log record as one JSON line of our form."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "event": "library.logged",
+            "message": record.getMessage(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "service": self._service,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _to_json(line).decode()
+
+
+def _to_json(value: Any, **_: Any) -> bytes:
+    return orjson.dumps(
+        value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    )
