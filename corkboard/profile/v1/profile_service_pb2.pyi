@@ -377,6 +377,7 @@ class Profile(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     ONLINE_ACTION_COUNT_FIELD_NUMBER: _builtins.int
     ACTED_PIN_IDS_FIELD_NUMBER: _builtins.int
+    HIDDEN_PIN_IDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose profile it is."""
     is_cold_start: _builtins.bool
@@ -397,6 +398,10 @@ class Profile(_message.Message):
     def acted_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pins the user has acted on or hidden, newest first, where the request asked for them."""
 
+    @_builtins.property
+    def hidden_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of acted_pin_ids that the user has hidden or reported: they must never be shown again."""
+
     def __init__(
         self,
         *,
@@ -407,10 +412,11 @@ class Profile(_message.Message):
         generation: _builtins.str = ...,
         online_action_count: _builtins.int = ...,
         acted_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        hidden_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch_time", b"batch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_ids", b"acted_pin_ids", "batch_time", b"batch_time", "clusters", b"clusters", "generation", b"generation", "is_cold_start", b"is_cold_start", "online_action_count", b"online_action_count", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_ids", b"acted_pin_ids", "batch_time", b"batch_time", "clusters", b"clusters", "generation", b"generation", "hidden_pin_ids", b"hidden_pin_ids", "is_cold_start", b"is_cold_start", "online_action_count", b"online_action_count", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
