@@ -149,7 +149,7 @@ def _canonical(body: Mapping[str, Any]) -> bytes:
 
 
 def damage(artifact: str, folder: Path, name: str, expected: str, actual: str) -> Corrupted:
-    """Return the error that names artifact, file, what was expected, what is there and the remedy."""
+    """Return the error naming artifact, file, what was expected and found, and the remedy."""
     return Corrupted(
         f"{artifact}: {folder / name}: expected {expected}, found {actual}",
         hint=f"Build it anew with `corkboard build {artifact}`, or go back to the generation before"
