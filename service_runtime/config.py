@@ -269,9 +269,10 @@ class _Draft:
                 close = get_close_matches(variable, [*common], 1, cutoff=0.9)
                 if close and variable not in common:
                     self._fault(variable, where, "", f"is unknown; did you mean {close[0]}?")
-            elif self.prefix and variable.startswith(self.prefix) and not _is_link(variable, text):
+            elif self.prefix and variable.startswith(self.prefix):
                 name = variable.removeprefix(self.prefix).lower()
-                self._put(name, self._parse(name, text), where)
+                if not _is_link(variable, text, known=name in self.config_class.model_fields):
+                    self._put(name, self._parse(name, text), where)
 
     def add_overrides(self, overrides: Sequence[str] | Mapping[str, Any]) -> None:
         if isinstance(overrides, Mapping):
@@ -343,11 +344,11 @@ class _Draft:
         self.faults.append(ConfigFault(field, where, given, problem, allowed))
 
 
-def _is_link(variable: str, text: str) -> bool:
+def _is_link(variable: str, text: str, *, known: bool) -> bool:
     """Kubernetes sets such variables for a Service of our name; they are not settings."""
-    return bool(_SERVICE_LINK.search(variable)) or (
-        variable.endswith("_PORT") and text.startswith(("tcp://", "udp://"))
-    )
+    if known:
+        return variable.endswith("_PORT") and text.startswith(("tcp://", "udp://"))
+    return bool(_SERVICE_LINK.search(variable))
 
 
 def _schema(config_class: type[ServiceConfig], name: str) -> dict[str, Any]:

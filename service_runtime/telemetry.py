@@ -5,12 +5,13 @@ Logs are JSON lines on stderr (stdout is for a ready line or a job's report). Ev
 dotted noun and a past verb, the rest are keys. A log that cannot be written never fails a call.
 """
 
+import contextlib
 import logging
 import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from wsgiref.simple_server import WSGIServer
 
 import orjson
@@ -46,7 +47,7 @@ def configure_logging(level: str, service: str, *, stream: BinaryIO | None = Non
         service: Value of the key `service` in every line.
         stream: Where to write bytes; None = stderr.
     """
-    sink = _Sink(stream or sys.stderr.buffer)
+    sink = _Sink(stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -56,7 +57,7 @@ def configure_logging(level: str, service: str, *, stream: BinaryIO | None = Non
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(sink),
+        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, sink)),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_TextSink(sink))
@@ -65,8 +66,14 @@ def configure_logging(level: str, service: str, *, stream: BinaryIO | None = Non
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """A logger whose lines carry `logger: name`; may be made at import time."""
-    bound: FilteringBoundLogger = structlog.get_logger(logger=name)
+    """
+    A logger whose lines carry `component: name`; may be made at import time.
+
+    Until configure_logging is called, warnings and worse go to stderr.
+    """
+    if not structlog.is_configured():
+        configure_logging("warning", "")
+    bound: FilteringBoundLogger = structlog.get_logger(component=name)
     return bound
 
 
@@ -152,20 +159,18 @@ class _Stamp:
 class _Sink:
     """A byte stream whose failures are silent: a full disk or closed pipe must not fail calls."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
 
     def write(self, line: bytes) -> None:
-        try:
-            self._stream.write(line)
-        except (OSError, ValueError):
-            return
+        """Write all of *line*, or as much as can be."""
+        with contextlib.suppress(OSError, ValueError):
+            stream = self._stream or sys.stderr.buffer  # looked up now: tests redirect it
+            stream.write(line)
+            stream.flush()
 
     def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
+        """Nothing to do: each line is flushed."""
 
 
 class _TextSink:

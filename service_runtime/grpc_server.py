@@ -1,0 +1,316 @@
+"""
+The life of a server process, one way for all services.
+
+    load config → build → bind → NOT_SERVING → warm up → SERVING → ready line on stdout
+    SIGTERM or SIGINT → NOT_SERVING → wait → finish running calls → close → exit 0
+
+A second signal cuts the drain short (running calls are cancelled, stores are still closed); a third
+ends the process at once. Exit codes: 0 ended as asked, 1 could not start or close, 2 bad config.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service_runtime import validation
+from service_runtime.config import ServiceConfig, load_config, print_config
+from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
+from service_runtime.interceptors import CallInterceptor
+from service_runtime.telemetry import Metrics, configure_logging, logger
+from service_runtime.worker_pool import Pools
+
+ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
+
+STUCK_SECONDS_MAX = 5.0
+"""How long cancelled calls may go on before the process ends without closing its stores."""
+
+log = logger("server")
+
+
+def _nothing() -> None:
+    """Stands for a step that a service does not need."""
+
+
+class Server:
+    """
+    A gRPC server with health, reflection, channelz, metrics page, warm-up and drain.
+
+    Args:
+        config: Address, limits, times.
+        name: Of the service, `profile_service`.
+        add_services: Registers the servicers: `add_ProfileServiceServicer_to_server(servicer, s)`.
+        service_names: Full names of these services, for health and reflection.
+        warm_up: Called once the port is bound and before SERVING; what it raises ends the start.
+        close: Called when no call runs any more; closes stores. Also after a failed warm-up.
+        metrics: The service's own; None = made here.
+        interceptors: Further ones, run before ours.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        *,
+        name: str,
+        add_services: Callable[[grpc.Server], None],
+        service_names: Sequence[str],
+        warm_up: Callable[[], None] = _nothing,
+        close: Callable[[], None] = _nothing,
+        metrics: Metrics | None = None,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+    ) -> None:
+        self.config = config
+        self.name = name
+        self.metrics = metrics or Metrics(name)
+        self.port = 0
+        self.metrics_port = 0
+        self._service_names = tuple(service_names)
+        self._warm_up = warm_up
+        self._close = close
+        self._stop_asked: queue.SimpleQueue[str] = queue.SimpleQueue()  # safe in signal handlers
+        self._stopped: bool | None = None
+        self._pools = Pools(config.workers())
+        self._calls = CallInterceptor(name, config, self.metrics, self._pools)
+        self._health = health.HealthServicer()
+        self._grpc = grpc.server(
+            self._pools.calls,
+            interceptors=[*interceptors, self._calls],
+            options=_options(config),
+            # Far above our own bound (the queue): only keeps refusals themselves from piling up.
+            maximum_concurrent_rpcs=config.workers() + config.queue_count_max + 1024,
+        )
+        add_services(self._grpc)
+        self._add_own_services()
+
+    def start(self) -> int:
+        """
+        Bind, warm up, serve.
+
+        Returns:
+            The port, also if 0 (any free one) was configured.
+
+        Raises:
+            BindFailed: An address cannot be had.
+            Exception: What warm_up raised; everything is closed again by then.
+        """
+        started = time.monotonic()
+        try:
+            self.port = self._bind()
+            if self.config.metrics_port:
+                self.metrics_port = self.metrics.serve(self.config.host, self.config.metrics_port)
+            self._grpc.start()
+            log.info("server.started", port=self.port, worker_count=self.config.workers())
+            validation.prepare(self._service_names)
+            self._warm_up()
+        except BaseException:
+            self.stop(0)
+            raise
+        self._set_serving(is_serving=True)
+        seconds = round(time.monotonic() - started, 3)
+        log.info("server.became_ready", port=self.port, seconds=seconds)
+        return self.port
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Let wait() return soon; may be called from signal handlers and from any thread."""
+        self._stop_asked.put(reason)
+
+    def wait(self) -> bool:
+        """
+        Serve until asked to stop, then drain and close.
+
+        Returns:
+            See stop.
+        """
+        reason = self._stop_asked.get()
+        log.info("server.stop_asked", reason=reason)
+        return self.stop()
+
+    def stop(self, grace: float | None = None) -> bool:
+        """
+        Report NOT_SERVING, let running calls finish, close. Once; later calls change nothing.
+
+        Args:
+            grace: Seconds for running calls, then they are cancelled; None = the configured drain
+                with its wait for load balancers, cut short by another ask_to_stop.
+
+        Returns:
+            True if all ended in order; False if a call would not end, so that nothing was closed.
+        """
+        if self._stopped is not None:
+            return self._stopped
+        self._stopped = False
+        was_serving = self._calls.is_ready
+        self._health.enter_graceful_shutdown()
+        if grace is None and was_serving:
+            with contextlib.suppress(queue.Empty):
+                self._stop_asked.get(timeout=self.config.drain_wait_seconds)
+                grace = 0.0
+        ended = self._grpc.stop(self.config.drain_seconds if grace is None else grace)
+        while not ended.wait(0.02):
+            if not self._stop_asked.empty():
+                self._grpc.stop(None)
+        self._stopped = self._finish()
+        return self._stopped
+
+    def _finish(self) -> bool:
+        self._pools.shut_down()
+        deadline = time.monotonic() + STUCK_SECONDS_MAX
+        while not (is_idle := self._pools.is_idle()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if is_idle:
+            self._close()
+        else:  # closing a store under a running call could damage memory; a crash cannot hurt it
+            log.error("server.call_stuck", seconds=STUCK_SECONDS_MAX)
+        self.metrics.close()
+        log.info("server.stopped", is_clean=is_idle)
+        return is_idle
+
+    def _bind(self) -> int:
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        address = f"{host}:{self.config.port}"
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise BindFailed(f"{self.name} cannot listen on {address}") from error
+        if port == 0:
+            raise BindFailed(f"{self.name} cannot listen on {address}")
+        return port
+
+    def _add_own_services(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        channelz.add_channelz_servicer(self._grpc)
+        names = (*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection((*names, "grpc.channelz.v1.Channelz"), self._grpc)
+        self._set_serving(is_serving=False)
+
+    def _set_serving(self, *, is_serving: bool) -> None:
+        self._calls.is_ready = is_serving
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if is_serving else statuses.NOT_SERVING
+        for name in ("", *self._service_names):
+            self._health.set(name, status)
+
+
+def run_service(
+    *,
+    name: str,
+    config_class: type[ConfigT],
+    build: Callable[[ConfigT], Server],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """
+    Run the whole `__main__` of a service: `sys.exit(run_service(...))`.
+
+    Args:
+        name: Of the service, `profile_service`.
+        config_class: Its settings.
+        build: Wires the service; opens files, starts nothing.
+        arguments: Command line without the program; None = this process's.
+
+    Returns:
+        Exit code. Does not return after a third signal, or when a call would not end.
+    """
+    prefix = str(config_class.model_config.get("env_prefix", "")) or f"{name.upper()}_"
+    options = _parse(name, arguments)
+    try:
+        config = load_config(
+            config_class, path=options.config, env_prefix=prefix, overrides=options.set
+        )
+    except ProcessFailed as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201  no logging before there is a config
+        return error.EXIT_CODE
+    if options.print_config:
+        print(print_config(config, env_prefix=prefix))  # noqa: T201  asked for
+        return 0
+    configure_logging(config.log_level, name)
+    return _serve(config, build)
+
+
+class _StopAsked(BaseException):
+    """A signal arrived before the server served; unwinds building and warm-up."""
+
+
+class _Signals:
+    """SIGTERM and SIGINT: unwind while starting, drain while serving, hurry, then end at once."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self.is_starting = True
+        self._count = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._count += 1
+        if self._count >= 3:
+            os._exit(128 + number)
+        if self.server is not None:
+            self.server.ask_to_stop(signal.Signals(number).name)
+        if self.is_starting and self._count == 1:
+            raise _StopAsked
+
+
+def _serve(config: ConfigT, build: Callable[[ConfigT], Server]) -> int:
+    signals = _Signals()
+    try:
+        signals.server = server = build(config)
+        server.start()
+        signals.is_starting = False
+        _say_ready(server)
+        is_clean = server.wait()
+    except _StopAsked:
+        signals.is_starting = False
+        is_clean = signals.server is None or signals.server.stop(0)
+        log.info("server.stopped_before_ready")
+    except CorkboardError as error:
+        log.error("server.start_failed", error=error.message, hint=error.hint)  # noqa: TRY400  ours: the message says it all
+        return error.EXIT_CODE if isinstance(error, ProcessFailed) else 1
+    except Exception:
+        log.exception("server.start_failed", error="unexpected, see exception")
+        return 1
+    if not is_clean:
+        os._exit(1)  # a thread that will not end would keep the process for ever
+    return 0
+
+
+def _say_ready(server: Server) -> None:
+    line = {"event": "ready", "service": server.name, "port": server.port}
+    if server.metrics_port:
+        line["metrics_port"] = server.metrics_port
+    with contextlib.suppress(OSError):  # nobody listens: serve all the same
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+
+def _options(config: ServiceConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", int(config.reuse_port)),
+        ("grpc.max_receive_message_length", config.request_bytes_max),
+        ("grpc.max_send_message_length", config.request_bytes_max),
+        ("grpc.enable_channelz", 1),
+        # Clients may test their connections every 10 s; gRPC's default calls that abuse.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=f"Serve {name}.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set one field, strongest"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print all settings and end")
+    return parser.parse_args(arguments)

@@ -1,0 +1,265 @@
+"""
+What happens around every call of a service, in one interceptor because each costs time.
+
+In order: refuse when warming up or overloaded; request id; deadline budget; constraints of the
+request (protovalidate); the call; error to status; metrics; one log line. Only calls with one
+request and one answer are dressed so; health, reflection and channelz get threads of their own and
+are neither logged nor counted.
+
+Metrics (with the service's name in front): `requests_total{method,code}`,
+`request_seconds{method}`, `queue_seconds`, `requests_in_flight`, `requests_waiting`.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import count
+from typing import Any, NamedTuple
+
+import grpc
+
+from service_runtime.call_context import (
+    current_request_id,
+    deadline_var,
+    remaining_seconds,
+    request_id_var,
+)
+from service_runtime.config import ServiceConfig
+from service_runtime.errors import (
+    CorkboardError,
+    DeadlineExceeded,
+    Exhausted,
+    Internal,
+    Unavailable,
+)
+from service_runtime.grpc_client import REQUEST_ID_KEY
+from service_runtime.grpc_errors import to_status
+from service_runtime.telemetry import Metrics, logger
+from service_runtime.validation import check
+from service_runtime.worker_pool import Pools, WorkerPool
+
+__all__ = ["CallInterceptor", "current_request_id", "remaining_seconds"]
+
+REQUEST_ID_CHARS_MAX = 128
+RETRY_AFTER_SECONDS = 1.0
+"""What a caller refused for overload is told to wait. Guess."""
+
+_OWN_FAULTS = frozenset(
+    {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
+)
+"""Statuses that someone on our side should look at; the rest are the caller's business."""
+
+_arrival_var: ContextVar[float] = ContextVar("arrival")
+
+Behavior = Callable[[Any, grpc.ServicerContext], Any]
+Handler = Any
+"""A grpc.RpcMethodHandler: generic in the published types, not so at run time."""
+
+
+class _Dressed(NamedTuple):
+    """A method's handler as the service gave it, and the ones that stand in for it."""
+
+    inner: Handler
+    serve: Handler
+    refuse: Handler
+
+
+class CallInterceptor(grpc.ServerInterceptor):
+    """
+    Dresses every unary call of a service. Must be the innermost interceptor.
+
+    Args:
+        name: Of the service, `profile_service`; domain of its errors.
+        config: Deadlines and limits.
+        metrics: Where the counts go.
+        pools: Threads; the length of their queue decides on refusals.
+    """
+
+    def __init__(self, name: str, config: ServiceConfig, metrics: Metrics, pools: Pools) -> None:
+        self.is_ready = False
+        self._name = name
+        self._config = config
+        self._pools = pools
+        self._dressed: dict[str, _Dressed] = {}
+        self._log = logger("call").bind()
+        self._boot = os.urandom(6).hex()
+        self._numbers = count()
+        self._requests = metrics.counter("requests", "Calls ended.", ("method", "code"))
+        self._seconds = metrics.histogram("request_seconds", "Time of a call.", ("method",))
+        self._queue = metrics.histogram("queue_seconds", "Time a call waited for a worker.")
+        self._in_flight = metrics.gauge("requests_in_flight", "Calls being served.")
+        waiting = metrics.gauge("requests_waiting", "Calls waiting for a worker.")
+        waiting.set_function(pools.calls.waiting_count)
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Pick who serves this call; runs in gRPC's own thread, in the call's context."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            self._requests.labels("unknown", "UNIMPLEMENTED").inc()
+            return None
+        method: str = handler_call_details.method
+        dressed = self._dressed.get(method)
+        if dressed is None or dressed.inner is not handler:
+            dressed = self._dressed[method] = self._dress(method, handler)
+        if self._pools.calls.waiting_count() > self._config.queue_count_max or not self.is_ready:
+            return dressed.refuse
+        _arrival_var.set(time.monotonic())
+        return dressed.serve
+
+    def _dress(self, method: str, handler: Handler) -> _Dressed:
+        if method.startswith("/grpc."):
+            pool = self._pools.health if "/grpc.health." in method else self._pools.admin
+            apart = _on_pool(handler, pool)
+            return _Dressed(handler, apart, apart)
+        if handler.unary_unary is None:
+            return _Dressed(handler, handler, handler)
+        serve = _with_behavior(handler, self._served(method, handler.unary_unary))
+        refuse = _on_pool(_with_behavior(handler, self._refused(method)), self._pools.refusals)
+        return _Dressed(handler, serve, refuse)
+
+    def _served(self, method: str, behavior: Behavior) -> Behavior:
+        """The behavior with everything around it; the hot path of every service."""
+        in_flight, queue = self._in_flight, self._queue
+        begin, finish, fail = self._begin, self._recorder(method), self._fail
+
+        def serve(request: Any, context: grpc.ServicerContext) -> Any:
+            started = time.monotonic()
+            waited = started - _arrival_var.get(started)
+            queue.observe(waited)
+            in_flight.inc()
+            error = ""
+            try:
+                begin(context)
+                check(request)
+                return behavior(request, context)
+            except Exception as exception:
+                error = fail(method, exception, context)
+                raise
+            finally:
+                in_flight.dec()
+                finish(context, started, waited, error)
+
+        return serve
+
+    def _begin(self, context: grpc.ServicerContext) -> None:
+        """Give the call its request id and its time budget."""
+        request_id = ""
+        for key, value in context.invocation_metadata():
+            if key == REQUEST_ID_KEY:
+                request_id = value if isinstance(value, str) else ""
+                break
+        if not (0 < len(request_id) <= REQUEST_ID_CHARS_MAX and request_id.isprintable()):
+            request_id = f"{self._boot}{next(self._numbers):x}"
+        request_id_var.set(request_id)
+        seconds = context.time_remaining()
+        if seconds is None or seconds > 1e9:  # none was set
+            seconds = self._config.deadline_seconds
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed while the call waited for a worker")
+        deadline_var.set(time.monotonic() + min(seconds, self._config.deadline_seconds_max))
+
+    def _fail(self, method: str, error: Exception, context: grpc.ServicerContext) -> str:
+        """Abort the call with the error's status (raises), unless the behavior aborted itself."""
+        if type(error) is Exception and _code(context) != "OK":
+            return str(_state(context).details() or "")
+        if not isinstance(error, CorkboardError):
+            self._log.error("call.crashed", method=method, exc_info=error)
+            error = Internal(f"internal error; request id {current_request_id()}")
+        status = to_status(error, domain=self._name, request_id=current_request_id())
+        with contextlib.suppress(Exception):  # this is how abort returns
+            context.abort_with_status(status)
+        return str(error)
+
+    def _refused(self, method: str) -> Behavior:
+        requests = self._requests
+
+        def refuse(_: Any, context: grpc.ServicerContext) -> Any:
+            error: CorkboardError
+            if self.is_ready:
+                error = Exhausted("too many calls are waiting", retry_after_s=RETRY_AFTER_SECONDS)
+            else:
+                error = Unavailable("the server is not serving yet, or not any more")
+            status = to_status(error, domain=self._name)
+            requests.labels(method.rpartition("/")[2], status.code.name).inc()
+            context.abort_with_status(status)
+
+        return refuse
+
+    def _recorder(self, method: str) -> Callable[[grpc.ServicerContext, float, float, str], None]:
+        """Count and log the end of a call of *method*."""
+        name = method.rpartition("/")[2]
+        seconds_of = self._seconds.labels(name)
+        counts: dict[str, Any] = {"OK": self._requests.labels(name, "OK")}
+
+        def finish(
+            context: grpc.ServicerContext, started: float, waited: float, error: str
+        ) -> None:
+            seconds = time.monotonic() - started
+            code = _code(context)
+            if code == "OK" and not context.is_active():
+                code = "CANCELLED" if remaining_seconds() > 0 else "DEADLINE_EXCEEDED"
+            counter = counts.get(code)
+            if counter is None:
+                counter = counts[code] = self._requests.labels(name, code)
+            counter.inc()
+            seconds_of.observe(seconds)
+            line: dict[str, Any] = {
+                "method": name,
+                "code": code,
+                "seconds": round(seconds, 6),
+                "queue_seconds": round(waited, 6),
+                "peer": context.peer(),
+            }
+            if error:
+                line["error"] = error
+            if code in _OWN_FAULTS:
+                self._log.warning("call.finished", **line)
+            else:
+                self._log.info("call.finished", **line)
+
+        return finish
+
+
+def _code(context: grpc.ServicerContext) -> str:
+    """Name of the status set so far; OK if none is."""
+    code = _state(context).code()
+    return "OK" if code is None else str(getattr(code, "name", code))
+
+
+def _state(context: Any) -> Any:
+    """The same context; its getters code() and details() are missing from the published types."""
+    return context
+
+
+def _with_behavior(handler: Handler, behavior: Behavior) -> Handler:
+    return grpc.unary_unary_rpc_method_handler(
+        behavior, handler.request_deserializer, handler.response_serializer
+    )
+
+
+def _on_pool(handler: Handler, pool: WorkerPool) -> Handler:
+    """The same handler, served by *pool* instead of the server's own threads."""
+    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+        behavior = getattr(handler, kind)
+        if behavior is not None:
+            make = getattr(grpc, f"{kind}_rpc_method_handler")
+            moved = _moved(behavior, pool)
+            made: Handler = make(moved, handler.request_deserializer, handler.response_serializer)
+            return made
+    return handler
+
+
+def _moved(behavior: Callable[..., Any], pool: WorkerPool) -> Callable[..., Any]:
+    def moved(*arguments: Any, **named: Any) -> Any:
+        return behavior(*arguments, **named)
+
+    # gRPC's only way to say which pool, and (for health's Watch) that no thread is held.
+    is_non_blocking = getattr(behavior, "experimental_non_blocking", False)
+    vars(moved).update(experimental_thread_pool=pool, experimental_non_blocking=is_non_blocking)
+    return moved
