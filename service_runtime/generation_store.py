@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import structlog
-
 from service_runtime.errors import Corrupted, NotReady
 from service_runtime.manifest import (
     MANIFEST_FILE,
@@ -34,6 +32,7 @@ from service_runtime.manifest import (
     verify_file,
     write_synced,
 )
+from service_runtime.telemetry import logger
 
 KEPT_COUNT: Final = 3
 CURRENT: Final = "CURRENT"
@@ -42,7 +41,7 @@ _DRAFT_PREFIX: Final = ".draft-"
 _TRASH_PREFIX: Final = ".trash-"
 _ID_TIME_FORMAT: Final = "%Y%m%dT%H%M%S%f"
 
-log = structlog.get_logger("service_runtime.generations")
+log = logger("service_runtime.generations")
 
 
 @dataclass(frozen=True, slots=True)

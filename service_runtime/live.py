@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
-import structlog
-
 from service_runtime.errors import Corrupted, NotReady
 from service_runtime.generation_store import (
     CURRENT,
@@ -19,10 +17,11 @@ from service_runtime.generation_store import (
     build_hint,
     log_refusal,
 )
+from service_runtime.telemetry import logger
 
 T = TypeVar("T")
 
-_log = structlog.get_logger("service_runtime.generations")
+_log = logger("service_runtime.generations")
 
 
 class Live(Generic[T]):
