@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -70,6 +70,8 @@ class CandidateQuery:
         seed: For sources that use chance, in [0, 2**64): the same seed gives the same answer.
         segment: The viewer's language and country.
         stop: When to give up; a source that sees it expired returns what it has, or nothing.
+        excluded_rows: Rows that will be dropped from every list, int32[x], ascending. A source may
+            leave them out itself where that fills its list better; it need not.
     """
 
     query_rows: NDArray[np.int32]
@@ -77,6 +79,7 @@ class CandidateQuery:
     seed: int
     segment: Segment
     stop: Stop
+    excluded_rows: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
     def __post_init__(self) -> None:
         """Check the shapes and ranges.
@@ -102,6 +105,7 @@ class CandidateQuery:
             raise ValueError(message)
         rows.setflags(write=False)
         weights.setflags(write=False)
+        self.excluded_rows.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +138,7 @@ class CandidateList:
             message = f"{self.source}: rows, scores, query_indexes have dtypes {dtypes}"
             raise ValueError(message)
         if len({array.shape for array in arrays}) != 1 or self.rows.ndim != 1:
-            message = (
-                f"{self.source}: shapes differ: {[array.shape for array in arrays]}"
-            )
+            message = f"{self.source}: shapes differ: {[array.shape for array in arrays]}"
             raise ValueError(message)
         for array in arrays:
             array.setflags(write=False)

@@ -1,0 +1,139 @@
+"""Every setting of candidate_service and of its jobs."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from service_runtime.config import ServiceConfig
+
+
+class CandidateConfig(ServiceConfig):
+    """Settings of the service and of the jobs that build what it serves."""
+
+    model_config = SettingsConfigDict(env_prefix="CANDIDATE_SERVICE_", frozen=True, extra="forbid")
+
+    port: int = Field(50052, ge=0, le=65535, description="TCP port to listen on; 0 = any free one.")
+    metrics_port: int = Field(
+        9102, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
+    )
+
+    # Retrieval.
+    sources: tuple[str, ...] = Field(
+        ("ann", "board_cooccurrence", "pixie", "popular"),
+        description="Candidate sources that may be asked, in the order of the answer.",
+    )
+    retrieval_deadline_ms: float = Field(
+        250.0,
+        gt=0,
+        le=60_000,
+        description="Time for all sources together; a shorter deadline of the call wins. Guess.",
+    )
+    source_grace_ms: float = Field(
+        10.0,
+        ge=0,
+        le=1000,
+        description="How long after that a source may hand in what it has. Guess.",
+    )
+    source_thread_count: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads that ask sources; 0 = cores + 2. Kernels release the GIL.",
+    )
+    source_stuck_count_max: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="A source with so many late calls that have not come back is not asked.",
+    )
+    medoid_sample_count: int = Field(
+        3, ge=1, le=50, description="Medoids sampled by importance (e; PinnerSage: 3)."
+    )
+    ann_candidate_count: int = Field(
+        400, ge=1, le=2000, description="Quota of ann: floor(400 / e) each (PinnerSage)."
+    )
+    ann_cached_answer_count: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Neighbour lists of pins kept in memory, about 3 KB each; 0 = none. Guess.",
+    )
+    board_cooccurrence_candidate_count: int = Field(
+        400, ge=1, le=2000, description="Quota of board_cooccurrence. Guess: as ann."
+    )
+    pixie_candidate_count: int = Field(
+        400, ge=1, le=2000, description="Quota of pixie. Guess: as ann."
+    )
+    popular_candidate_count: int = Field(
+        100, ge=1, le=2000, description="Quota of popular. Guess: a page for who has no profile."
+    )
+
+    # Jobs: learn_vectors.
+    vector_dimension: int = Field(
+        128, ge=2, le=4096, description="Length of learned vectors. Measured: 64 is 1-2 % worse."
+    )
+    vector_iteration_count: int = Field(
+        6, ge=1, le=100, description="Subspace iterations of the factorisation. Measured: 4 do."
+    )
+
+    # Jobs: build_vector_index.
+    index_connectivity: int = Field(
+        16, ge=4, le=128, description="Links of a node in the graph (M). Measured."
+    )
+    index_expansion_add: int = Field(
+        128, ge=128, le=4096, description="Effort of placing a row; less breaks clustered data."
+    )
+    index_recall_min: float = Field(
+        0.95, gt=0, le=1, description="Least recall@100 of a published index."
+    )
+    index_recall_target: float = Field(
+        0.98, gt=0, le=1, description="The search effort is the least that reaches it."
+    )
+    index_exact_count_max: int = Field(
+        20_000,
+        ge=0,
+        le=10_000_000,
+        description="With at most so many vectors a scan answers and no graph is built. Measured.",
+    )
+    index_thread_count: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Threads that build the graph; with more than one the bytes differ by run.",
+    )
+
+    # Jobs: build_popular.
+    popular_window_days: float = Field(
+        90.0, gt=0, le=36_500, description="Older actions do not make a pin popular. Guess."
+    )
+    popular_half_life_days: float = Field(
+        14.0, gt=0, le=36_500, description="An action this old counts half. Guess."
+    )
+    popular_list_count: int = Field(
+        2500, ge=1, le=100_000, description="Pins in each prepared list; above the largest quota."
+    )
+    popular_segment_pin_count_min: int = Field(
+        20, ge=1, le=1_000_000, description="A language or country with fewer pins has no list."
+    )
+    statistics_decay_per_day: float = Field(
+        0.01, ge=0, le=10, description="Decay of the counts ranking uses (PinnerSage's lambda)."
+    )
+
+    @model_validator(mode="after")
+    def _recall_target_not_below_its_minimum(self) -> CandidateConfig:
+        if self.index_recall_target < self.index_recall_min:
+            raise ValueError(
+                f"index_recall_target ({self.index_recall_target:g}) must not be below "
+                f"index_recall_min ({self.index_recall_min:g})"
+            )
+        return self
+
+    def quotas(self) -> dict[str, int]:
+        """Return each source's own quota by its name."""
+        return {
+            "ann": self.ann_candidate_count,
+            "board_cooccurrence": self.board_cooccurrence_candidate_count,
+            "pixie": self.pixie_candidate_count,
+            "popular": self.popular_candidate_count,
+        }

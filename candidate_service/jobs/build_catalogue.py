@@ -1,0 +1,107 @@
+"""Give every pin a row that it keeps for ever, and put what is known of it beside.
+
+Pins are those imported and those that a save or an action names. The rows of the previous
+generation are kept and new pins appended in the order of their ids.
+"""
+
+# ruff: noqa: S608  queries are put together from our own names and numbers, never from data
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from candidate_service import catalogue
+from candidate_service.catalogue import Catalogue
+from candidate_service.config import CandidateConfig
+from candidate_service.imported import open_actions, open_pins, open_saves
+from service_runtime.errors import NotReady
+from service_runtime.id_table import IdTable
+from service_runtime.job import JobContext, run_job
+
+
+def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
+    """Build and publish the catalogue.
+
+    Returns:
+        Counts of pins, of new ones, and of those that were imported with a description of them.
+    """
+    engine, store = context.engine, context.generations
+    for opened in (open_pins, open_saves, open_actions):
+        opened(engine, context.data_root, context.as_of_us)
+    previous = _previous(context)
+    advance = context.progress("catalogue: pins", total=3)
+    engine.sql(
+        "select distinct pin_id from (select pin_id from pins union all "
+        "select pin_id from saves union all select pin_id from actions) mentioned "
+        "where pin_id is not null order by pin_id",
+        name="mentioned_pins",
+    )
+    mentioned = engine.read("mentioned_pins").column("pin_id").combine_chunks()
+    advance(1)
+    with store.draft(catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION) as draft:
+        ids, _ = IdTable.extend(
+            previous.ids if previous else None, mentioned, draft.path(catalogue.IDS_FOLDER)
+        )
+        advance(1)
+        kept = ", ".join(["pin_id", *catalogue.PINS_SCHEMA.names])
+        engine.sql(f"select {kept} from pins order by pin_id", name="described_pins")
+        described = engine.read("described_pins")
+        catalogue.write_catalogue(draft, ids, _aligned(ids, described))
+        counts = {
+            "pin_count": len(ids),
+            "new_pin_count": len(ids) - (len(previous) if previous else 0),
+            "described_pin_count": described.num_rows,
+        }
+        generation = draft.publish(
+            as_of_us=context.as_of_us,
+            counts=counts,
+            details={
+                "id_space": previous.id_space if previous else _new_id_space(),
+                "pin_count": len(ids),
+            },
+        )
+    advance(1)
+    return {"generation": generation.id, **counts}
+
+
+def _previous(context: JobContext[CandidateConfig]) -> Catalogue | None:
+    """Return the catalogue whose rows are kept, None before the first."""
+    store = context.generations
+    if not store.generations(catalogue.ARTIFACT):
+        return None
+    try:
+        generation = store.open_latest_good(
+            catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION
+        )
+    except NotReady as fault:
+        raise NotReady(
+            f"the rows of the previous catalogue cannot be kept: {fault.message}",
+            hint="restore one of its generations, or remove the folder generations to start anew",
+        ) from fault
+    return catalogue.open_catalogue(generation)
+
+
+def _new_id_space() -> str:
+    return uuid.uuid4().hex
+
+
+def _aligned(ids: IdTable, described: pa.Table) -> pa.Table:
+    """Put what is known of pins in the order of rows, nulls where nothing is."""
+    at = np.full(len(ids), -1, np.int64)
+    at[ids.rows_arrow(described.column("pin_id"))] = np.arange(described.num_rows)
+    columns = described.drop_columns(["pin_id"]).cast(catalogue.PINS_SCHEMA)
+    return columns.take(pa.array(at, mask=at < 0))
+
+
+def main() -> None:
+    """Run the job as a process."""
+    run_job("build_catalogue", run, CandidateConfig)
+
+
+if __name__ == "__main__":
+    main()
