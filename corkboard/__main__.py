@@ -1,0 +1,5 @@
+"""`python -m corkboard`: the command line."""
+
+from corkboard.cli import main
+
+main()

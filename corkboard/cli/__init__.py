@@ -1,0 +1,126 @@
+"""The command line `corkboard`: from a folder of data to explained recommendations."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from corkboard.cli import ask, build, data, demo, serve
+from corkboard.cli.options import EXIT_CODES, ExitCode, Targets
+from corkboard.cli.output import notes
+from service_runtime.errors import (
+    CorkboardError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    ProcessFailed,
+    Unavailable,
+)
+
+app = typer.Typer(
+    name="corkboard",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def corkboard(
+    context: typer.Context,
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile-target",
+            envvar="CORKBOARD_CLIENT_PROFILE",
+            help="Where profile_service is.",
+        ),
+    ] = "127.0.0.1:50051",
+    candidate: Annotated[
+        str,
+        typer.Option(
+            "--candidate-target",
+            envvar="CORKBOARD_CLIENT_CANDIDATE",
+            help="Where candidate_service is.",
+        ),
+    ] = "127.0.0.1:50052",
+    ranking: Annotated[
+        str,
+        typer.Option(
+            "--ranking-target",
+            envvar="CORKBOARD_CLIENT_RANKING",
+            help="Where ranking_service is.",
+        ),
+    ] = "127.0.0.1:50053",
+    deadline_s: Annotated[
+        float,
+        typer.Option("--deadline", min=0.001, help="Seconds that a call may take."),
+    ] = 10.0,
+) -> None:
+    """Self-hosted recommendations in the Pinterest style.
+
+    From your data to an answer:
+
+      corkboard validate FOLDER     is every row as it should be?
+
+      corkboard import FOLDER       Parquet, CSV or JSON lines into the data root
+
+      corkboard build               learn from it
+
+      corkboard up                  serve it
+
+      corkboard recommend USER      ask
+
+    Or see it all at once, on real data: corkboard demo
+    """
+    context.obj = Targets(profile, candidate, ranking, deadline_s)
+
+
+for _command in (
+    demo.demo,
+    data.validate,
+    data.import_,
+    build.build,
+    serve.up,
+    serve.status,
+    ask.recommend,
+    ask.related,
+    ask.profile,
+    ask.record,
+    ask.declare,
+    ask.rank,
+    ask.erase,
+    data.export,
+):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence, a hint and an exit code."""
+    try:
+        app()
+    except CorkboardError as error:
+        _say(error.message, error.hint)
+        sys.exit(exit_code_of(error))
+    except ValueError as error:
+        _say(str(error), "")
+        sys.exit(ExitCode.USAGE)
+
+
+def exit_code_of(error: CorkboardError) -> int:
+    """The exit code that stands for an error's family."""
+    if isinstance(error, InvalidRequest):
+        return ExitCode.USAGE
+    if isinstance(error, NotFound):
+        return ExitCode.NOT_FOUND
+    if isinstance(error, Unavailable | DeadlineExceeded):
+        return ExitCode.UNREACHABLE
+    return error.EXIT_CODE if isinstance(error, ProcessFailed) else ExitCode.FAILED
+
+
+def _say(message: str, hint: str) -> None:
+    notes.print(message, style="red", markup=False)
+    if hint:
+        notes.print(f"hint: {hint}", style="dim", markup=False)

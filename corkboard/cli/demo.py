@@ -1,0 +1,159 @@
+"""`corkboard demo`: from nothing to explained recommendations on real data, in one command."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corkboard.cli.build import build_all, print_results
+from corkboard.cli.options import ArchiveFolder, CacheFolder, ExitCode, cache_folder
+from corkboard.cli.output import notes, out
+from corkboard.pipeline import Outcome
+
+if TYPE_CHECKING:
+    from datasets.dataset import DataSet
+
+MARKER = ".made-by-corkboard-demo"
+DEFAULT_FOLDER = Path("corkboard-data") / "demo"
+
+
+def demo(
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--data-root", help="Where the demo lives; emptied at each run.", file_okay=False
+        ),
+    ] = DEFAULT_FOLDER,
+    cache: CacheFolder = None,
+    archive: ArchiveFolder = None,
+    is_tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="A hand-made world instead of MovieLens; no network needed."),
+    ] = False,
+    train: Annotated[
+        bool,
+        typer.Option("--train/--no-train", help="Whether the ranker is trained by replay."),
+    ] = True,
+) -> None:
+    """See it all at once: real people and films, all jobs, three services, explained answers.
+
+    Fetches MovieLens 100K (2 MB, once; see datasets/README.md for its terms), imports it, runs all
+    jobs, trains the ranker, starts the services on free ports, and shows one person's interests,
+    their home feed with reasons, what goes with one film, and how one action changes the next
+    answer.
+
+    Without a network and without a cached copy it says so and shows a small hand-made world.
+
+    Examples:
+      corkboard demo
+
+      corkboard demo --archive ~/Downloads/ml-100k
+    """
+    timings = Timings()
+    with timings.step("data"):
+        world = load_world(cache_folder(cache), archive, is_tiny=is_tiny)
+        prepare_folder(folder)
+        world.write(folder / "import")
+    with timings.step("import"):
+        _import(folder)
+    with timings.step("build"):
+        results = build_all(folder, as_of=time.time(), with_training=train)
+    print_results(results)
+    if any(result.outcome is Outcome.FAILED for result in results):
+        raise typer.Exit(ExitCode.FAILED)
+    _show(folder, world.name, timings)
+    timings.show()
+
+
+def load_world(cache: Path, archive: Path | None, *, is_tiny: bool) -> "DataSet":
+    """MovieLens 100K, or the tiny world where that was asked for or nothing else can be had."""
+    from datasets import movielens, tiny
+
+    now = datetime.now(tz=UTC)
+    if is_tiny:
+        return tiny.load(as_of=now)
+    try:
+        world = movielens.load(cache=cache / "movielens", today=now.date(), archive=archive)
+    except movielens.MovieLensError as error:
+        notes.print(f"[yellow]MovieLens 100K cannot be had:[/yellow] {error}")
+        notes.print("[yellow]falling back to a small hand-made world (--tiny)[/yellow]")
+        return tiny.load(as_of=now)
+    out.print(
+        f"MovieLens 100K: {len(world.pins):,} films, {len(world.saves):,} saves and "
+        f"{len(world.actions):,} other actions of real people "
+        "[dim](terms: research use, no redistribution; F. M. Harper, J. A. Konstan 2015)[/dim]",
+    )
+    return world
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make an empty folder that is ours; refuse to empty one that is not.
+
+    Raises:
+        typer.Exit: The folder holds something that no demo made.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        notes.print(f"[red]{folder} holds something that the demo did not make; name another[/red]")
+        raise typer.Exit(ExitCode.USAGE)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
+
+
+class Timings:
+    """How long each step took, shown as it ends and once more at the end."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step under a headline."""
+        out.rule(f"[bold]{name}[/bold]", align="left", style="dim")
+        begin = time.monotonic()
+        yield
+        self._seconds[name] = time.monotonic() - begin
+        notes.print(f"[dim]{name}: {self._seconds[name]:.1f} s[/dim]")
+
+    def show(self) -> None:
+        """All steps on one line."""
+        steps = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self._seconds.items())
+        out.print(f"[dim]{steps} · together {sum(self._seconds.values()):.1f} s[/dim]")
+
+
+def _import(folder: Path) -> None:
+    from corkboard.cli.data import import_folder_showing
+
+    import_folder_showing(folder / "import", folder)
+
+
+def _show(folder: Path, world_name: str, timings: Timings) -> None:
+    """Start the services on free ports and let them answer."""
+    from corkboard.cli.story import tell
+    from corkboard.stack import Stack, StackFailed
+
+    log = (folder / "services.log").open("a", encoding="utf-8")
+    with log, timings.step("services"):
+        stack = Stack(data_root=folder, on_line=lambda name, text: print(name, text, file=log))
+        try:
+            stack.start()
+        except StackFailed as error:
+            notes.print(str(error), style="red", markup=False)
+            raise typer.Exit(ExitCode.FAILED) from error
+        out.print(", ".join(f"{name} on {target}" for name, target in stack.targets.items()))
+    try:
+        with timings.step("answers"), stack.client() as client:
+            tell(client, world_name)
+    finally:
+        stack.stop()
+    out.print(
+        f"\nWhere to go next: [bold]corkboard up --data-root {folder}[/bold] serves this world; "
+        "then [bold]corkboard recommend u1[/bold], [bold]corkboard related m50 --user u1[/bold], "
+        "[bold]corkboard record u1 m50[/bold].\n"
+        "Your own data: [bold]corkboard import --help[/bold].",
+    )

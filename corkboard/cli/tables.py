@@ -1,0 +1,141 @@
+"""Answers as tables that are pleasant to read."""
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from corkboard import answers
+from corkboard.cli.output import age_in_words, since
+from corkboard.reasons import evidence_in_words, reason_in_words
+
+BAR_WIDTH = 16
+
+
+def make_table(title: str, *columns: str, caption: str = "") -> Table:
+    """An empty table in our look; a column named `#…` is right-aligned without the sign."""
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        caption=caption or None,
+        caption_justify="left",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        header_style="dim",
+    )
+    for column in columns:
+        if column.startswith("#"):
+            table.add_column(column[1:], justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
+    return table
+
+
+def recommendation_table(
+    answer: answers.Recommendations,
+    *,
+    title: str,
+    deeds: Mapping[str, str] | None = None,
+    query_pin_id: str = "",
+    pins: Sequence[answers.RecommendedPin] | None = None,
+    with_notes: bool = True,
+) -> RenderableType:
+    """Pins with their reasons, then what else is to be known of the answer.
+
+    Args:
+        answer: As the client gave it.
+        title: Stands above.
+        deeds: What the user did to the pins behind answers (`reasons.strongest_deeds`).
+        query_pin_id: The pin that the answer should go with; "" for the home feed.
+        pins: Some of the answer's pins; None = all.
+        with_notes: Whether model, ages and degraded parts stand below.
+    """
+    table = make_table(title, "#", "pin", "why", "seen by", "#score")
+    for pin in answer.pins if pins is None else pins:
+        table.add_row(
+            str(pin.position + 1),
+            Text(pin.name, style="bold"),
+            reason_in_words(pin, deeds=deeds, query_pin_id=query_pin_id),
+            Text(evidence_in_words(pin), style="dim"),
+            f"{pin.score:.4f}",
+        )
+    return Group(table, *answer_notes(answer)) if with_notes else table
+
+
+def answer_notes(answer: answers.Recommendations) -> list[Text]:
+    """What a reader should know of an answer: cold start, degraded parts, model, ages."""
+    lines = []
+    if not answer.pins:
+        lines.append(Text("nothing to recommend", style="yellow"))
+    if answer.is_cold_start:
+        lines.append(
+            Text("cold start: nothing is known of this user yet, so this is for all", "yellow"),
+        )
+    lines += [
+        Text(f"degraded: {part.part}: {part.reason}", style="yellow")
+        for part in answer.degradations
+    ]
+    facts = [f"model {answer.model}"] if answer.model else []
+    facts.append(f"{answer.candidate_count:,} candidates")
+    if answer.profile_age is not None:
+        facts.append(f"profile {age_in_words(answer.profile_age)} old")
+    facts.append(f"list {answer.list_id}")
+    return [*lines, Text(" · ".join(facts), style="dim")]
+
+
+def ranked_table(answer: answers.RankedPins, deeds: Mapping[str, str] | None = None) -> Table:
+    """Given pins in order."""
+    unknown = ", ".join(answer.unknown_pin_ids)
+    caption = f"not in the catalogue: {unknown}" if unknown else ""
+    table = make_table("", "#", "pin", "why", "#score", caption=caption)
+    for pin in answer.pins:
+        why = reason_in_words(pin, deeds=deeds)
+        table.add_row(str(pin.position + 1), pin.name, why, f"{pin.score:.4f}")
+    return table
+
+
+def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType:
+    """The clusters of a user by title, with importance as a bar."""
+    total = sum(cluster.importance for cluster in profile.clusters) or 1.0
+    largest = max((cluster.importance for cluster in profile.clusters), default=1.0) or 1.0
+    shown = profile.clusters[: limit or None]
+    table = make_table(
+        f"{profile.user_id}: {len(profile.clusters)} interests",
+        "#",
+        "interest (its medoid)",
+        "importance",
+        "#share",
+        "#actions",
+        "newest",
+        "from",
+    )
+    for number, cluster in enumerate(shown, start=1):
+        bar = "█" * max(1, round(BAR_WIDTH * cluster.importance / largest))
+        table.add_row(
+            str(number),
+            Text(cluster.name, style="bold"),
+            Text(bar, style="cyan"),
+            f"{cluster.importance / total:.0%}",
+            str(cluster.action_count),
+            since(cluster.newest_action_time),
+            cluster.origin,
+        )
+    return Group(table, *_profile_notes(profile, len(shown)))
+
+
+def _profile_notes(profile: answers.Profile, shown_count: int) -> list[Text]:
+    lines = []
+    if profile.is_cold_start:
+        lines.append(Text("cold start: nothing is known but, perhaps, declared pins", "yellow"))
+    if shown_count < len(profile.clusters):
+        rest = profile.clusters[shown_count:]
+        lines.append(Text(f"and {len(rest)} smaller ones", style="dim"))
+    facts = []
+    if profile.batch_time is not None:
+        facts.append(f"batch part knows actions up to {since(profile.batch_time)}")
+    facts.append(f"{profile.online_action_count} actions since then")
+    return [*lines, Text(" · ".join(facts), style="dim")]
