@@ -10,10 +10,9 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,6 +25,7 @@ from service_runtime.manifest import (
     checksum_file,
     damage,
     list_files,
+    next_id,
     read_manifest,
     render_manifest,
     sync_path,
@@ -39,7 +39,6 @@ CURRENT: Final = "CURRENT"
 _OWNER: Final = ".owner"
 _DRAFT_PREFIX: Final = ".draft-"
 _TRASH_PREFIX: Final = ".trash-"
-_ID_TIME_FORMAT: Final = "%Y%m%dT%H%M%S%f"
 
 log = logger("service_runtime.generations")
 
@@ -284,7 +283,7 @@ class Draft:
         files = _seal_files(draft)
         with _locked(self._folder):
             creation_time_us = time.time_ns() // 1000
-            generation_id = _next_id(creation_time_us, _published_ids(self._folder))
+            generation_id = next_id(creation_time_us, _published_ids(self._folder))
             manifest = Manifest(
                 artifact=self.artifact,
                 id=generation_id,
@@ -353,20 +352,6 @@ def _published_ids(folder: Path) -> list[str]:
     return sorted(
         entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
     )
-
-
-def _next_id(creation_time_us: int, known: Sequence[str]) -> str:
-    """Return an id that sorts after all known ones even if the clock went backwards."""
-    stamp = _id_time(creation_time_us)
-    if known and stamp <= (latest := known[-1].partition("-")[0]):
-        moment = datetime.strptime(latest, _ID_TIME_FORMAT).replace(tzinfo=UTC)
-        stamp = _id_time(round(moment.timestamp() * 1e6) + 1)
-    return f"{stamp}-{os.urandom(2).hex()}"
-
-
-def _id_time(time_us: int) -> str:
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return moment.replace(microsecond=time_us % 1_000_000).strftime(_ID_TIME_FORMAT)
 
 
 @contextmanager

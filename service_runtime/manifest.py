@@ -8,8 +8,9 @@ same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ MANIFEST_FILE: Final = "manifest.json"
 MANIFEST_VERSION: Final = 1
 _CHECKSUM_KEY: Final = "zz_manifest_xxh3"
 _READ_BYTES: Final = 1 << 22
+_ID_TIME_FORMAT: Final = "%Y%m%dT%H%M%S%f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +192,17 @@ def verify_file(artifact: str, folder: Path, name: str, entry: FileEntry) -> Non
         raise damage(artifact, folder, name, f"{entry.bytes} bytes", reason) from fault
     if actual != entry:
         raise damage(artifact, folder, name, f"checksum {entry.xxh3}", f"checksum {actual.xxh3}")
+
+
+def next_id(creation_time_us: int, known: Sequence[str]) -> str:
+    """Return an id that sorts after all known ones even if the clock went backwards."""
+    stamp = _id_time(creation_time_us)
+    if known and stamp <= (latest := known[-1].partition("-")[0]):
+        moment = datetime.strptime(latest, _ID_TIME_FORMAT).replace(tzinfo=UTC)
+        stamp = _id_time(round(moment.timestamp() * 1e6) + 1)
+    return f"{stamp}-{os.urandom(2).hex()}"
+
+
+def _id_time(time_us: int) -> str:
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return moment.replace(microsecond=time_us % 1_000_000).strftime(_ID_TIME_FORMAT)
