@@ -28,7 +28,10 @@ from usearch.index import Index
 
 from candidate_service.vector_kernels import scan_cosines
 from service_runtime.errors import Corrupted
+from service_runtime.generations import Generation
+from service_runtime.vector_table import VectorTable
 
+ARTIFACT: Final = "vector_index"
 FORMAT_VERSION: Final = 1
 INDEX_FILE: Final = "index.usearch"
 VECTORS_FILE: Final = "vectors.npy"
@@ -36,6 +39,7 @@ VECTORS_FILE: Final = "vectors.npy"
 METRIC: Final = "ip"
 NUMBER: Final = "bf16"
 
+_HINT: Final = "build it again: python -m candidate_service.jobs.build_vector_index"
 _BATCH: Final = 4096
 _SCAN_ROWS: Final = 65_536
 _FULL_EFFORTS: Final = (32, 64, 96, 128, 192, 256, 384, 512, 768)
@@ -246,7 +250,7 @@ class VectorIndex:
             raise Corrupted(
                 f"{path} holds {dimension or 'unreadable'} dimensions, the vectors beside it have "
                 f"{self.dimension}",
-                hint="build it again: python -m candidate_service.jobs.build_vector_index",
+                hint=_HINT,
             )
         self._view()
 
@@ -310,6 +314,24 @@ class VectorIndex:
             kept = [int(np.count_nonzero(cosines >= cosine_min)) for _, cosines in found]
             found = [(r[:n], c[:n]) for (r, c), n in zip(found, kept, strict=True)]
         return found
+
+
+def open_index(generation: Generation) -> VectorIndex:
+    """Map a generation, with the search effort that its recall was measured at.
+
+    Raises:
+        Corrupted: Its parts do not fit each other.
+    """
+    details = generation.manifest.details
+    vectors = VectorTable.open(generation.file(VECTORS_FILE)).vectors
+    if vectors.shape != (details.get("pin_count"), details.get("dimension")):
+        raise Corrupted(
+            f"vector_index {generation.id} holds vectors of {vectors.shape}, its manifest says "
+            f"{details.get('pin_count')} x {details.get('dimension')}",
+            hint=_HINT,
+        )
+    path = None if details.get("is_exact") else generation.file(INDEX_FILE)
+    return VectorIndex(vectors, path=path, expansion_search=int(details.get("expansion_search", 0)))
 
 
 def _best_of(
