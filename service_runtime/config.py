@@ -5,7 +5,7 @@ A service derives from ServiceConfig, adds fields, and names its variables' pref
 
     class ProfileConfig(ServiceConfig):
         model_config = SettingsConfigDict(env_prefix="PROFILE_SERVICE_")
-        window_days: int = Field(90, ge=1, le=3650, description="Age of the oldest action. Guess.")
+        window_days: int = Field(default=90, ge=1, le=3650, description="Days looked back. Guess.")
 
 Names are derived, never typed twice: the field `window_days` is `window_days = 90` in the file,
 `PROFILE_SERVICE_WINDOW_DAYS` in the environment and `--set window_days=90` on the command line.
@@ -16,15 +16,16 @@ All faults are reported at once. Constructing a config directly reads no file an
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from re import compile as regex
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service_runtime.config_text import allowed, schema_of, shortened, toml, types_of
 from service_runtime.errors import ProcessFailed
 
 COMMON_PREFIX = "CORKBOARD_"
@@ -82,63 +83,80 @@ class ServiceConfig(BaseSettings):
     )
 
     data_root: Path = Field(
-        Path("corkboard-data"), description="Folder of logs, catalogue, live state and generations."
+        default=Path("corkboard-data"),
+        description="Folder of logs, catalogue, live state and generations.",
     )
     host: str = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
         min_length=1,
         max_length=253,
         description="Address to listen on; 0.0.0.0 for all. Default: this machine only.",
     )
-    port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0 = any free one.")
+    port: int = Field(
+        default=0, ge=0, le=65535, description="TCP port to listen on; 0 = any free one."
+    )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
+        default=0, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
     )
     worker_count: int = Field(
-        0,
+        default=0,
         ge=0,
         le=1024,
         description="Threads that serve calls; 0 = as many as cores (kernels release the GIL).",
     )
     queue_count_max: int = Field(
-        128,
+        default=128,
         ge=0,
         le=100_000,
         description="Calls that may wait for a worker; one more is refused at once. Guess.",
     )
     request_bytes_max: int = Field(
-        4 * 1024 * 1024,
+        default=4 * 1024 * 1024,
         ge=1024,
         le=1024 * 1024 * 1024,
         description="Largest request or answer, bytes. Default: gRPC's own.",
     )
     deadline_seconds: float = Field(
-        10.0, gt=0, le=3600, description="Time budget of a call that comes without a deadline."
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Time budget of a call that comes without a deadline.",
     )
     deadline_seconds_max: float = Field(
-        60.0, gt=0, le=3600, description="Longest time budget; longer deadlines are cut to it."
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Longest time budget; longer deadlines are cut to it.",
     )
     drain_wait_seconds: float = Field(
-        0.5,
+        default=0.5,
         ge=0,
         le=300,
         description="After SIGTERM, time for load balancers to see NOT_SERVING before calls end.",
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=3600, description="After that wait, time for running calls to finish."
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="After that wait, time for running calls to finish.",
     )
     reuse_port: bool = Field(
         default=False,
         description="Let several processes listen on one port; a taken port is then no error.",
     )
     generation_poll_seconds: float = Field(
-        2.0, gt=0, le=3600, description="How often to look for a newly published generation."
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="How often to look for a newly published generation.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least serious log lines that are written."
+        default="info", description="Least serious log lines that are written."
     )
     fixed_time: float = Field(
-        0.0, ge=0, description="Unix seconds at which the clock stands still (replays); 0 = runs."
+        default=0.0,
+        ge=0,
+        description="Unix seconds at which the clock stands still (replays); 0 = runs.",
     )
 
     @model_validator(mode="after")
@@ -228,10 +246,10 @@ def print_config(config: ServiceConfig, *, env_prefix: str = "") -> str:
     for name, field in config_class.model_fields.items():
         value = getattr(config, name)
         lines += [f"# {line}" for line in (field.description or name).splitlines()]
-        lines.append(f"# {_allowed(config_class, name)}; default {_toml(field.get_default())}")
+        lines.append(f"# {allowed(config_class, name)}; default {toml(field.get_default())}")
         if prefix:
             lines.append(f"# environment: {prefix}{name.upper()}")
-        lines += [f"# {name} =" if value is None else f"{name} = {_toml(value)}", ""]
+        lines += [f"# {name} =" if value is None else f"{name} = {toml(value)}", ""]
     return "\n".join(lines)
 
 
@@ -315,12 +333,12 @@ class _Draft:
     def _parse(self, name: str, text: str) -> Any:
         """A variable's text as pydantic wants it: JSON for lists and tables, the text otherwise."""
         field = self.config_class.model_fields.get(name)
-        schema = _schema(self.config_class, name) if field else {}
-        if {"array", "object"} & set(_types(schema)):
+        schema = schema_of(self.config_class, name) if field else {}
+        if {"array", "object"} & set(types_of(schema)):
             try:
                 return json.loads(text)
             except ValueError:
-                if "array" in _types(schema):
+                if "array" in types_of(schema):
                     return [part.strip() for part in text.split(",") if part.strip()]
         return text
 
@@ -333,15 +351,15 @@ class _Draft:
                 faulty.add(name)
                 inner = "".join(f"[{part!r}]" for part in detail["loc"][1:])
                 where = self.origins.get(name, f"setting {name}") + inner
-                self._fault(name, where, _short(detail["input"]), problem)
+                self._fault(name, where, shortened(detail["input"]), problem)
             else:
                 self._fault("", "settings", "", problem)
         return faulty
 
     def _fault(self, field: str, where: str, given: str, problem: str) -> None:
         known = field in self.config_class.model_fields
-        allowed = _allowed(self.config_class, field) if known else ""
-        self.faults.append(ConfigFault(field, where, given, problem, allowed))
+        words = allowed(self.config_class, field) if known else ""
+        self.faults.append(ConfigFault(field, where, given, problem, words))
 
 
 def _is_link(variable: str, text: str, *, known: bool) -> bool:
@@ -349,59 +367,3 @@ def _is_link(variable: str, text: str, *, known: bool) -> bool:
     if known:
         return variable.endswith("_PORT") and text.startswith(("tcp://", "udp://"))
     return bool(_SERVICE_LINK.search(variable))
-
-
-def _schema(config_class: type[ServiceConfig], name: str) -> dict[str, Any]:
-    schema = config_class.model_json_schema()
-    found: dict[str, Any] = schema["properties"][name]
-    reference = found.get("$ref", "").removeprefix("#/$defs/")
-    return schema["$defs"][reference] if reference else found
-
-
-def _types(schema: Mapping[str, Any]) -> Iterable[str]:
-    options = schema.get("anyOf", [schema])
-    return [option["type"] for option in options if "type" in option]
-
-
-def _allowed(config_class: type[ServiceConfig], name: str) -> str:
-    """The range of a field in words: `integer, 0 to 65535`."""
-    schema = _schema(config_class, name)
-    if "enum" in schema:
-        return "one of " + ", ".join(map(str, schema["enum"]))
-    parts = [" or ".join(str(schema.get("format", kind)) for kind in _types(schema)) or "value"]
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    low_text = f"{'above ' if 'exclusiveMinimum' in schema else ''}{low}"
-    if low is not None and high is not None:
-        parts.append(f"{low_text} to {'below ' if 'exclusiveMaximum' in schema else ''}{high}")
-    elif low is not None:
-        parts.append(low_text if "exclusiveMinimum" in schema else f"{low} or more")
-    elif high is not None:
-        parts.append(f"{'below ' if 'exclusiveMaximum' in schema else 'at most '}{high}")
-    if "minLength" in schema or "maxLength" in schema:
-        parts.append(f"{schema.get('minLength', 0)} to {schema.get('maxLength', 'any')} characters")
-    if "pattern" in schema:
-        parts.append(f"matching {schema['pattern']}")
-    return ", ".join(parts)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _toml(value: Any) -> str:
-    """A value in TOML's notation."""
-    if value is None:
-        return "unset"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, BaseModel):
-        value = value.model_dump()
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple | set | frozenset):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

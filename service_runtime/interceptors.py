@@ -26,6 +26,7 @@ from service_runtime.call_context import (
     remaining_seconds,
     request_id_var,
 )
+from service_runtime.call_metrics import CallMetrics
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import (
     CorkboardError,
@@ -86,12 +87,9 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._log = logger("call").bind()
         self._boot = os.urandom(6).hex()
         self._numbers = count()
-        self._requests = metrics.counter("requests", "Calls ended.", ("method", "code"))
-        self._seconds = metrics.histogram("request_seconds", "Time of a call.", ("method",))
-        self._queue = metrics.histogram("queue_seconds", "Time a call waited for a worker.")
-        self._in_flight = metrics.gauge("requests_in_flight", "Calls being served.")
-        waiting = metrics.gauge("requests_waiting", "Calls waiting for a worker.")
-        waiting.set_function(pools.calls.waiting_count)
+        self._queue_count_max = config.queue_count_max
+        self._waiting_count = pools.calls.waiting_count
+        self._metrics = CallMetrics(metrics.service, metrics.registry, self._waiting_count)
 
     def intercept_service(
         self,
@@ -101,13 +99,13 @@ class CallInterceptor(grpc.ServerInterceptor):
         """Pick who serves this call; runs in gRPC's own thread, in the call's context."""
         handler = continuation(handler_call_details)
         if handler is None:
-            self._requests.labels("unknown", "UNIMPLEMENTED").inc()
+            self._metrics.refuse("unknown", "UNIMPLEMENTED")
             return None
         method: str = handler_call_details.method
         dressed = self._dressed.get(method)
         if dressed is None or dressed.inner is not handler:
             dressed = self._dressed[method] = self._dress(method, handler)
-        if self._pools.calls.waiting_count() > self._config.queue_count_max or not self.is_ready:
+        if self._waiting_count() > self._queue_count_max or not self.is_ready:
             return dressed.refuse
         _arrival_var.set(time.monotonic())
         return dressed.serve
@@ -125,25 +123,24 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def _served(self, method: str, behavior: Behavior) -> Behavior:
         """The behavior with everything around it; the hot path of every service."""
-        in_flight, queue = self._in_flight, self._queue
-        begin, finish, fail = self._begin, self._recorder(method), self._fail
+        name, metrics = method.rpartition("/")[2], self._metrics
 
         def serve(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.monotonic()
             waited = started - _arrival_var.get(started)
-            queue.observe(waited)
-            in_flight.inc()
+            metrics.begin()
             error = ""
             try:
-                begin(context)
+                self._begin(context)
                 check(request)
                 return behavior(request, context)
             except Exception as exception:
-                error = fail(method, exception, context)
+                error = self._fail(name, exception, context)
                 raise
             finally:
-                in_flight.dec()
-                finish(context, started, waited, error)
+                code, seconds = _final_code(context), time.monotonic() - started
+                metrics.end(name, code, seconds, waited)
+                self._write_line(name, code, seconds, waited, context.peer(), error)
 
         return serve
 
@@ -177,7 +174,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         return str(error)
 
     def _refused(self, method: str) -> Behavior:
-        requests = self._requests
+        name = method.rpartition("/")[2]
 
         def refuse(_: Any, context: grpc.ServicerContext) -> Any:
             error: CorkboardError
@@ -186,44 +183,36 @@ class CallInterceptor(grpc.ServerInterceptor):
             else:
                 error = Unavailable("the server is not serving yet, or not any more")
             status = to_status(error, domain=self._name)
-            requests.labels(method.rpartition("/")[2], status.code.name).inc()
+            self._metrics.refuse(name, status.code.name)
             context.abort_with_status(status)
 
         return refuse
 
-    def _recorder(self, method: str) -> Callable[[grpc.ServicerContext, float, float, str], None]:
-        """Count and log the end of a call of *method*."""
-        name = method.rpartition("/")[2]
-        seconds_of = self._seconds.labels(name)
-        counts: dict[str, Any] = {"OK": self._requests.labels(name, "OK")}
+    def _write_line(
+        self, method: str, code: str, seconds: float, waited: float, peer: str, error: str
+    ) -> None:
+        """The one log line of a call."""
+        line: dict[str, Any] = {
+            "method": method,
+            "code": code,
+            "seconds": round(seconds, 6),
+            "queue_seconds": round(waited, 6),
+            "peer": peer,
+        }
+        if error:
+            line["error"] = error
+        if code in _OWN_FAULTS:
+            self._log.warning("call.finished", **line)
+        else:
+            self._log.info("call.finished", **line)
 
-        def finish(
-            context: grpc.ServicerContext, started: float, waited: float, error: str
-        ) -> None:
-            seconds = time.monotonic() - started
-            code = _code(context)
-            if code == "OK" and not context.is_active():
-                code = "CANCELLED" if remaining_seconds() > 0 else "DEADLINE_EXCEEDED"
-            counter = counts.get(code)
-            if counter is None:
-                counter = counts[code] = self._requests.labels(name, code)
-            counter.inc()
-            seconds_of.observe(seconds)
-            line: dict[str, Any] = {
-                "method": name,
-                "code": code,
-                "seconds": round(seconds, 6),
-                "queue_seconds": round(waited, 6),
-                "peer": context.peer(),
-            }
-            if error:
-                line["error"] = error
-            if code in _OWN_FAULTS:
-                self._log.warning("call.finished", **line)
-            else:
-                self._log.info("call.finished", **line)
 
-        return finish
+def _final_code(context: grpc.ServicerContext) -> str:
+    """The status the caller gets: what was set, or why nobody waits any more."""
+    code = _code(context)
+    if code == "OK" and not context.is_active():
+        return "CANCELLED" if remaining_seconds() > 0 else "DEADLINE_EXCEEDED"
+    return code
 
 
 def _code(context: grpc.ServicerContext) -> str:

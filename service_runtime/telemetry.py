@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
 from wsgiref.simple_server import WSGIServer
@@ -29,13 +29,15 @@ from prometheus_client import (
 )
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from service_runtime.call_context import current_request_id
+from service_runtime.call_context import request_id_var
 from service_runtime.errors import BindFailed
 
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 """Upper bounds of latency histograms, seconds: 1-2-5 steps from half a millisecond."""
+
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 
 
 def configure_logging(level: str, service: str, *, stream: BinaryIO | None = None) -> None:
@@ -50,12 +52,7 @@ def configure_logging(level: str, service: str, *, stream: BinaryIO | None = Non
     sink = _Sink(stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            _Stamp(service),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(serializer=_to_json),
-        ],
+        processors=[_JsonLine(service)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, sink)),
         cache_logger_on_first_use=False,
@@ -142,18 +139,37 @@ class Metrics:
             self._page = None
 
 
-class _Stamp:
-    """Adds time, service and, inside a call, its request id."""
+class _JsonLine:
+    """
+    Turns an event into a line: level, time, service, request id inside a call, exception if any.
+
+    One processor instead of structlog's usual five: a line a call is among the larger costs of a
+    call, and each layer adds to it.
+    """
 
     def __init__(self, service: str) -> None:
         self._service = service
+        # Without locals: they hold requests, and requests hold what people did.
+        self._describe = structlog.tracebacks.ExceptionDictTransformer(
+            show_locals=False, max_frames=30
+        )
 
-    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        event["time"] = datetime.now(UTC).isoformat()
+    def __call__(self, _: WrappedLogger, level: str, event: EventDict) -> bytes:
+        event["level"] = "error" if level == "exception" else level
+        event["time"] = datetime.now(UTC)
         event["service"] = self._service
-        if "request_id" not in event and (request_id := current_request_id()):
-            event["request_id"] = request_id
-        return event
+        if request_id := request_id_var.get():
+            event.setdefault("request_id", request_id)
+        if "exc_info" in event:
+            self._add_exception(event)
+        return _to_json(event)
+
+    def _add_exception(self, event: EventDict) -> None:
+        error = event.pop("exc_info")
+        if error is True:
+            error = sys.exception()
+        if isinstance(error, BaseException):
+            event["exception"] = self._describe((type(error), error, error.__traceback__))
 
 
 class _Sink:
@@ -199,7 +215,7 @@ class _ForeignFormatter(logging.Formatter):
             "message": record.getMessage(),
             "logger": record.name,
             "level": record.levelname.lower(),
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "time": datetime.fromtimestamp(record.created, UTC),
             "service": self._service,
         }
         if record.exc_info:
@@ -207,7 +223,8 @@ class _ForeignFormatter(logging.Formatter):
         return _to_json(line).decode()
 
 
-def _to_json(value: Any, **_: Any) -> bytes:
-    return orjson.dumps(
-        value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    )
+def _to_json(event: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(event, default=str, option=_JSON)
+    except TypeError:  # text that is no valid Unicode, numbers above 64 bits
+        return orjson.dumps({str(key): repr(value) for key, value in event.items()})

@@ -39,8 +39,8 @@ def check(message: Message) -> None:
     Raises:
         InvalidRequest: With every violation found.
     """
-    if found := violations(message):
-        raise InvalidRequest(violations=found)
+    if _validator.collect_violations(message, fail_fast=True):
+        raise InvalidRequest(violations=violations(message))
 
 
 def prepare(service_names: Iterable[str]) -> None:
