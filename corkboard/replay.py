@@ -141,7 +141,7 @@ def choose_days(data_root: Path, as_of: float, day_count: int) -> tuple[float, .
     horizon = HORIZON_DAYS * SECONDS_PER_DAY
     days = tuple(newest + 1 - horizon * count for count in range(day_count, 0, -1))
     for day in days:
-        if len(people_after(data_root, day, count_max=USERS_PER_DAY_MIN)) < USERS_PER_DAY_MIN:
+        if len(people_after(data_root, day, count_max=USERS_PER_DAY_MAX)) < USERS_PER_DAY_MIN:
             return ()
     return days
 
