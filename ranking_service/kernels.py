@@ -199,3 +199,111 @@ def cosines(
                 dot += vectors[row, k] * targets[j, k]
             result[i, j] = dot
     return result
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, boundscheck=False)
+def pair_cosines(
+    vectors: NDArray[np.float32], rows: NDArray[np.int32], others: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """
+    Cosine of each row's vector with that of the other row beside it.
+
+    Args:
+        vectors: float32[N, d], unit length or zero.
+        rows: int32[n], each in [-1, N); -1 counts as a zero vector.
+        others: int32[n], alike.
+
+    Returns:
+        float32[n]; 0 where either side is zero. Independent of the other pairs, to the bit.
+
+    Cost: O(n d).
+    """
+    result = np.zeros(rows.size, np.float32)
+    for i in range(rows.size):
+        row, other = rows[i], others[i]
+        if row < 0 or other < 0:
+            continue
+        dot = np.float32(0.0)
+        for k in range(vectors.shape[1]):
+            dot += vectors[row, k] * vectors[other, k]
+        result[i] = dot
+    return result
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def weighted_sums(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Sum of each row's values times the weights, float32[n], summed in float64 from left to right.
+
+    Args:
+        values: float32[n, m].
+        weights: float32[m].
+    """
+    result = np.empty(values.shape[0], np.float32)
+    for i in range(values.shape[0]):
+        total = 0.0
+        for j in range(values.shape[1]):
+            total += np.float64(values[i, j]) * weights[j]
+        result[i] = total
+    return result
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def list_cosines(
+    rows: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    weights: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """
+    Cosine of each row's set of codes with a weighted set of codes.
+
+    Args:
+        rows: int32[n], each in [0, N).
+        offsets: Where each row's codes start, int64[N + 1].
+        codes: int32[t]; below 0 = unknown, left out.
+        weights: float32[codes], of length 1 or 0.
+
+    Returns:
+        float32[n]; 0 for rows without codes.
+    """
+    result = np.zeros(rows.size, np.float32)
+    for i in range(rows.size):
+        total, count = 0.0, 0
+        for k in range(offsets[rows[i]], offsets[rows[i] + 1]):
+            if codes[k] >= 0:
+                total += weights[codes[k]]
+                count += 1
+        if count:
+            result[i] = total / np.sqrt(count)
+    return result
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def unit_weights(
+    rows: NDArray[np.int32],
+    shares: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    codes: NDArray[np.int32],
+    code_count: int,
+) -> NDArray[np.float32]:
+    """
+    Weighted set of the codes of some rows, scaled to length 1: float32[code_count].
+
+    Args:
+        rows: int32[m]; -1 = left out.
+        shares: Weight of each row, float32[m].
+        offsets: Where each row's codes start, int64[N + 1].
+        codes: int32[t], each below code_count; below 0 = left out.
+        code_count: Number of codes.
+    """
+    weights = np.zeros(code_count, np.float64)
+    for i in range(rows.size):
+        if rows[i] >= 0:
+            for k in range(offsets[rows[i]], offsets[rows[i] + 1]):
+                if codes[k] >= 0:
+                    weights[codes[k]] += shares[i]
+    length = np.sqrt(np.square(weights).sum())
+    if length > 0:
+        weights /= length
+    return weights.astype(np.float32)

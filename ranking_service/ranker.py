@@ -8,6 +8,8 @@ by LightGBM itself: slower, never different.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from ranking_service import kernels
 from ranking_service.forest import Forest, ForestUnsupported, parse_forest
 from service_runtime.errors import Corrupted
+from service_runtime.generation_store import Generation, GenerationStore
+from service_runtime.live import Live
 
 RANKER_ARTIFACT: Final = "ranker"
 RANKER_FORMAT_VERSION: Final = 1
@@ -90,13 +94,15 @@ class GbdtRanker:
     Args:
         model_text: What `Booster.model_to_string` gives.
         model: Kind of model.
+        bias: Added to each raw score before the logistic: undoes the up-weighting of positives.
 
     Raises:
         RankerCorrupted: If not even LightGBM can read the text.
     """
 
-    def __init__(self, model_text: str, *, model: str = POINTWISE_GBDT) -> None:
+    def __init__(self, model_text: str, *, model: str = POINTWISE_GBDT, bias: float = 0.0) -> None:
         self.model = model
+        self._bias = bias
         self.fallback_reason = ""
         """Why LightGBM itself scores; empty where the fast scorer does."""
         self._model_text = model_text
@@ -124,12 +130,13 @@ class GbdtRanker:
             described = json.loads((folder / _FEATURES_FILE).read_text(encoding="utf-8"))
             model_text = (folder / _MODEL_FILE).read_text(encoding="utf-8")
             names, model = described["names"], described["model"]
+            bias = float(described["bias"])
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise RankerCorrupted(f"{folder}: cannot read the model: {fault}") from fault
         if list(names) != list(feature_names):
             differing = sorted(set(names) ^ set(feature_names)) or "their order"
             raise RankerCorrupted(f"{folder}: made for other features: {differing}")
-        ranker = cls(model_text, model=model)
+        ranker = cls(model_text, model=model, bias=bias)
         if ranker.feature_count != len(feature_names):
             raise RankerCorrupted(
                 f"{folder}: {_MODEL_FILE} has {ranker.feature_count} features, "
@@ -139,10 +146,15 @@ class GbdtRanker:
 
     @staticmethod
     def write(
-        folder: Path, model_text: str, *, feature_names: Sequence[str], model: str = POINTWISE_GBDT
+        folder: Path,
+        model_text: str,
+        *,
+        feature_names: Sequence[str],
+        model: str = POINTWISE_GBDT,
+        bias: float = 0.0,
     ) -> None:
         """Write what `open` reads into an existing folder."""
-        described = {"model": model, "names": list(feature_names)}
+        described = {"model": model, "bias": bias, "names": list(feature_names)}
         (folder / _MODEL_FILE).write_text(model_text, encoding="utf-8")
         (folder / _FEATURES_FILE).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
@@ -185,7 +197,7 @@ class GbdtRanker:
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Ranker.score`."""
         sigmoid = 1.0 if self._forest is None else self._forest.sigmoid
-        return _probabilities(sigmoid * self.raw_scores(features))
+        return _probabilities(sigmoid * self.raw_scores(features) + self._bias)
 
     def _booster_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         if features.shape[0] == 0:
@@ -200,6 +212,62 @@ class GbdtRanker:
             return lightgbm.Booster(model_str=self._model_text)
         except lightgbm.basic.LightGBMError as fault:
             raise RankerCorrupted(f"LightGBM cannot read the model: {fault}") from fault
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """
+    The model that scores now.
+
+    Attributes:
+        ranker: The model.
+        generation: Its generation; empty for the hand-tuned one.
+        missing_reason: Why it is not a trained model although there is one; mostly empty.
+    """
+
+    ranker: Ranker
+    generation: str = ""
+    missing_reason: str = ""
+
+
+class Rankers:
+    """
+    The trained model of the newest good generation, and the hand-tuned one until there is any.
+
+    Args:
+        store: Where the generations are.
+        hand_tuned: Scores as long as no generation can.
+        feature_names: What this build of the service computes, in order.
+    """
+
+    def __init__(
+        self, store: GenerationStore, hand_tuned: HandTunedRanker, *, feature_names: Sequence[str]
+    ) -> None:
+        self._store = store
+        self._hand_tuned = hand_tuned
+        self.live: Live[GbdtRanker] = Live(
+            store,
+            RANKER_ARTIFACT,
+            RANKER_FORMAT_VERSION,
+            lambda generation: GbdtRanker.open(generation.path, feature_names=feature_names),
+        )
+
+    def serving(self) -> Serving:
+        """The model that scores now."""
+        snapshot = self.live.snapshot()
+        if snapshot is not None:
+            return Serving(snapshot[1], snapshot[0].id)
+        if self.live.refused_count:
+            return Serving(self._hand_tuned, missing_reason="no trained model could be used")
+        return Serving(self._hand_tuned)
+
+    def published(self) -> list[Generation]:
+        """Every model generation that is whole, newest first."""
+        found = []
+        for generation_id in reversed(self._store.generations(RANKER_ARTIFACT)):
+            with suppress(Corrupted):
+                found.append(self._store.verify(RANKER_ARTIFACT, generation_id))
+        return found
 
 
 def _probabilities(scores: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,0 +1,121 @@
+"""Every setting of ranking_service and of its jobs."""
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from service_runtime.config import ServiceConfig
+
+
+class RankingConfig(ServiceConfig):
+    """Settings of the service and of the jobs that train what it serves."""
+
+    model_config = SettingsConfigDict(env_prefix="RANKING_SERVICE_", frozen=True, extra="forbid")
+
+    port: int = Field(50053, ge=0, le=65535, description="TCP port to listen on; 0 = any free one.")
+    metrics_port: int = Field(
+        9103, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
+    )
+
+    # The other services.
+    profile_target: str = Field(
+        "127.0.0.1:50051", min_length=1, description="Address of profile_service, host:port."
+    )
+    candidate_target: str = Field(
+        "127.0.0.1:50052", min_length=1, description="Address of candidate_service, host:port."
+    )
+    profile_budget_ms: float = Field(
+        150.0,
+        gt=0,
+        le=60_000,
+        description="Most time for the profile; without it the answer is marked degraded. Guess.",
+    )
+    candidate_budget_ms: float = Field(
+        500.0,
+        gt=0,
+        le=60_000,
+        description="Most time for the candidates; above candidate_service's own limit. Guess.",
+    )
+    own_reserve_ms: float = Field(
+        25.0,
+        ge=0,
+        le=10_000,
+        description="Part of the caller's time that is kept for ranking itself; measured: 2.",
+    )
+    upstream_attempts_max: int = Field(
+        3, ge=1, le=5, description="Tries of a call to a service that is UNAVAILABLE."
+    )
+
+    # A request.
+    limit_default: int = Field(25, ge=1, le=500, description="Pins in an answer without a limit.")
+    limit_max: int = Field(500, ge=1, le=500, description="Ceiling of a request's limit.")
+    pool_size_max: int = Field(
+        500,
+        ge=1,
+        le=10_000,
+        description="Candidates that get features and a score (Related Pins: about 500).",
+    )
+    medoid_sample_count: int = Field(
+        3, ge=1, le=50, description="Medoids to ask candidates for (e; PinnerSage: 3)."
+    )
+    acted_pin_count_max: int = Field(
+        10_000, ge=0, le=10_000, description="Pins a user acted on that are kept out of an answer."
+    )
+    remembered_answer_count_max: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000,
+        description="Candidate lists kept for when candidate_service is away, 20 KB each. Guess.",
+    )
+
+    # Impressions.
+    impression_log_name: str = Field(
+        "main",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        description="Folder below live/impressions; each process on one machine needs its own.",
+    )
+    impression_queue_count_max: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Answers that may wait to be logged; more are dropped and counted. Guess.",
+    )
+
+    # Training.
+    label_horizon_days: float = Field(
+        7.0, gt=0, le=365, description="How long after an impression an action counts. Guess."
+    )
+    label_strength_min: float = Field(
+        0.3, gt=0, le=1, description="Least strength of an action that makes a positive example."
+    )
+    validation_share: float = Field(
+        0.2, gt=0, lt=1, description="Share of the impressions, the newest, that judge a model."
+    )
+    tree_count_max: int = Field(
+        300, ge=1, le=5000, description="Most trees; early stopping finds how many. Literature."
+    )
+    leaf_count_max: int = Field(
+        31, ge=2, le=64, description="Leaves of a tree; above 32 scoring takes twice the time."
+    )
+    learning_rate: float = Field(0.05, gt=0, le=1, description="Shrinkage of each tree. Guess.")
+    leaf_row_count_min: int = Field(
+        50, ge=1, le=1_000_000, description="Examples in a leaf at the least. Guess."
+    )
+
+    @model_validator(mode="after")
+    def _limit_below_its_maximum(self) -> "RankingConfig":
+        if self.limit_default > self.limit_max:
+            raise ValueError(
+                f"limit_default ({self.limit_default}) must not be above "
+                f"limit_max ({self.limit_max})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _budgets_below_the_deadline(self) -> "RankingConfig":
+        spent_ms = self.profile_budget_ms + self.candidate_budget_ms + self.own_reserve_ms
+        if spent_ms > self.deadline_seconds * 1e3:
+            raise ValueError(
+                f"profile_budget_ms + candidate_budget_ms + own_reserve_ms ({spent_ms:g}) must not "
+                f"be above deadline_seconds ({self.deadline_seconds:g})"
+            )
+        return self

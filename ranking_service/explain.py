@@ -1,0 +1,90 @@
+"""Why each pin of an answer is there: sources, and the pin that speaks for it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranking_service import kernels
+from ranking_service.answer import RankedPin, SourceReason
+from ranking_service.features import FeatureContext
+from ranking_service.pool import Candidates, Pool
+
+BECAUSE_COSINE_MIN: Final = 0.3
+"""How near a medoid must be to explain a pin that no source proposed. Guess."""
+
+
+def explain(
+    pool: Pool,
+    candidates: Candidates,
+    context: FeatureContext,
+    *,
+    positions: NDArray[np.intp],
+    scores: NDArray[np.float32],
+) -> tuple[RankedPin, ...]:
+    """
+    Say for the shown candidates, and only for them, where they come from.
+
+    Args:
+        pool: All candidates.
+        candidates: What the pool was merged from.
+        context: What they were compared with.
+        positions: The shown candidates' places in the pool, best first, intp[k].
+        scores: Score of each place of the pool, float32[n].
+    """
+    ids = context.world.catalogue.pin_ids
+    shown = pool.rows[positions]
+    behind = pool.query_behind()[positions]
+    propensities = np.append(candidates.inclusion_probabilities, np.float32(1.0))[behind]
+    if pool.sources:
+        queried = np.array([*candidates.queried_ids, ""], object)
+        because = queried[behind].tolist()
+    else:
+        because = _nearest(shown, context)
+    rows = zip(
+        ids.ids(shown),
+        scores[positions].tolist(),
+        _reasons(pool, candidates.queried_ids, positions),
+        because,
+        propensities.tolist(),
+        strict=True,
+    )
+    return tuple(RankedPin(*row) for row in rows)
+
+
+def _reasons(
+    pool: Pool, queried_ids: Sequence[str], positions: NDArray[np.intp]
+) -> list[tuple[SourceReason, ...]]:
+    """The sources of each shown candidate, the one that ranked it highest first."""
+    names = (*queried_ids, "")
+    ranks = pool.ranks[positions].tolist()
+    scores = pool.scores[positions].tolist()
+    indexes = pool.query_indexes[positions].tolist()
+    reasons = []
+    for own_ranks, own_scores, own_indexes in zip(ranks, scores, indexes, strict=True):
+        proposals = zip(own_ranks, pool.sources, own_scores, own_indexes, strict=True)
+        reasons.append(
+            tuple(
+                SourceReason(source, rank, score, names[index])
+                for rank, source, score, index in sorted(proposals)
+                if rank >= 0
+            )
+        )
+    return reasons
+
+
+def _nearest(shown: NDArray[np.int32], context: FeatureContext) -> list[str]:
+    """The query pin, or a medoid that is near enough, for pins that no source proposed."""
+    ids, vectors = context.world.catalogue.pin_ids, context.world.vectors
+    if context.query_row >= 0:
+        return [ids.id(context.query_row)] * shown.size
+    medoids = context.medoid_rows
+    if vectors is None or not medoids.size or not shown.size:
+        return [""] * shown.size
+    medoids = medoids[medoids < len(vectors)]
+    rows = np.where(shown < len(vectors), shown, np.int32(-1))
+    cosines = kernels.cosines(vectors, rows, np.ascontiguousarray(vectors[medoids]))
+    names = [*ids.ids(medoids), ""]
+    nearest = np.where(cosines.max(axis=1, initial=0) >= BECAUSE_COSINE_MIN, cosines.argmax(1), -1)
+    return [names[place] for place in nearest.tolist()]

@@ -1,0 +1,210 @@
+"""
+Candidate lists, and the pool they are merged into: one row per pin, every source's word kept.
+
+Everything is in parallel arrays: a request handles up to thousands of candidates, and none of them
+becomes an object before the reply.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+RANK_OFFSET: Final = 60.0
+"""Flattens the top of reciprocal rank fusion. Source: Cormack et al. 2009, k = 60."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceList:
+    """
+    One source's proposals, best first. Arrays become read-only.
+
+    Attributes:
+        source: Name of the source.
+        rows: Catalogue rows, int32[k], distinct.
+        scores: The source's own score of each, float32[k], on the source's own scale.
+        query_indexes: The queried pin behind each, int32[k], position in
+            `Candidates.queried_rows`; -1 where there is none.
+    """
+
+    source: str
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    query_indexes: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        """
+        Check that the arrays belong together.
+
+        Raises:
+            ValueError: If a length differs.
+        """
+        if not self.rows.size == self.scores.size == self.query_indexes.size:
+            raise ValueError(f"the arrays of {self.source} differ in length")
+        for array in (self.rows, self.scores, self.query_indexes):
+            array.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """
+    All lists of one request and what they started from.
+
+    Attributes:
+        lists: One for each source that answered.
+        queried_rows: Catalogue row of each queried pin, int32[q]; -1 = unknown to our catalogue.
+        queried_ids: Their ids.
+        is_medoid: Which of them are sampled medoids, bool[q].
+        inclusion_probabilities: With which probability each was queried, float32[q], in (0, 1].
+        missing: Source (or `candidates` for all of them) and why it did not answer.
+        generations: Generation of each artifact that took part.
+    """
+
+    lists: tuple[SourceList, ...]
+    queried_rows: NDArray[np.int32]
+    queried_ids: tuple[str, ...]
+    is_medoid: NDArray[np.bool_]
+    inclusion_probabilities: NDArray[np.float32]
+    missing: tuple[tuple[str, str], ...] = ()
+    generations: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def none(cls) -> Self:
+        """No candidates at all, for pins that the caller names himself."""
+        return cls((), np.empty(0, np.int32), (), np.empty(0, np.bool_), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """
+    The distinct candidates of one request, in ascending order of their rows.
+
+    Attributes:
+        rows: Catalogue row of each candidate, int32[n], ascending, distinct.
+        sources: Names of the s sources, in alphabetical order.
+        ranks: Rank in each source's list, int32[n, s], from 0; -1 = not proposed.
+        scores: The source's own score, float32[n, s]; 0 = not proposed.
+        query_indexes: The queried pin behind it there, int32[n, s]; -1 = none.
+        top_scores: Each source's highest score, float32[s].
+        queried_rows: Catalogue row of each queried pin, int32[q].
+    """
+
+    rows: NDArray[np.int32]
+    sources: tuple[str, ...]
+    ranks: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    query_indexes: NDArray[np.int32]
+    top_scores: NDArray[np.float32]
+    queried_rows: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        return self.rows.size
+
+    def take(self, positions: NDArray[np.intp]) -> Self:
+        """The pool of the candidates at these positions, which must ascend."""
+        return type(self)(
+            self.rows[positions],
+            self.sources,
+            self.ranks[positions],
+            self.scores[positions],
+            self.query_indexes[positions],
+            self.top_scores,
+            self.queried_rows,
+        )
+
+    def best_sources(self) -> NDArray[np.intp]:
+        """Position of the source that ranked each candidate highest, intp[n]; -1 = none did."""
+        if not self.sources:
+            return np.full(len(self), -1, np.intp)
+        ranks = np.where(self.ranks < 0, np.iinfo(np.int32).max, self.ranks)
+        best = ranks.argmin(axis=1)
+        return np.where(self.ranks.max(axis=1) < 0, -1, best)
+
+    def query_behind(self) -> NDArray[np.int32]:
+        """
+        The queried pin that speaks best for each candidate, int32[n]; -1 where none does.
+
+        It is the one behind the best rank among the sources that start from a pin.
+        """
+        if not self.sources:
+            return np.full(len(self), -1, np.int32)
+        has_query = self.query_indexes >= 0
+        ranks = np.where(has_query, self.ranks, np.iinfo(np.int32).max)
+        best = ranks.argmin(axis=1)[:, None]
+        behind: NDArray[np.int32] = np.take_along_axis(self.query_indexes, best, axis=1)[:, 0]
+        return behind
+
+
+def merge(candidates: Candidates, *, excluded_rows: NDArray[np.int32]) -> Pool:
+    """
+    Unite the lists into one row per pin; the order of the lists does not matter.
+
+    Args:
+        candidates: Lists of any length; rows below 0 (unknown to our catalogue) are dropped.
+        excluded_rows: Pins to leave out, int32[e]; any order, -1 allowed.
+
+    Returns:
+        A pool of the distinct pins; empty when nothing was proposed.
+
+    Cost: O(c log c) for c proposals, about 60 us for 1,500.
+    """
+    lists = sorted(candidates.lists, key=lambda proposals: proposals.source)
+    proposed = [np.empty(0, np.int32), *(proposals.rows for proposals in lists)]
+    rows = np.unique(np.concatenate(proposed))
+    rows = rows[rows >= 0]
+    if excluded_rows.size and rows.size:
+        rows = rows[~np.isin(rows, excluded_rows)]
+    shape = (rows.size, len(lists))
+    ranks = np.full(shape, -1, np.int32)
+    scores = np.zeros(shape, np.float32)
+    query_indexes = np.full(shape, -1, np.int32)
+    for column, proposals in enumerate(lists):
+        places = np.searchsorted(rows, proposals.rows)
+        places[places == rows.size] = 0
+        is_kept = rows[places] == proposals.rows if rows.size else np.zeros(places.size, bool)
+        at = places[is_kept]
+        ranks[at, column] = np.flatnonzero(is_kept)
+        scores[at, column] = proposals.scores[is_kept]
+        query_indexes[at, column] = proposals.query_indexes[is_kept]
+    return Pool(
+        rows,
+        tuple(proposals.source for proposals in lists),
+        ranks,
+        scores,
+        query_indexes,
+        np.array([proposals.scores.max(initial=0.0) for proposals in lists], np.float32),
+        candidates.queried_rows,
+    )
+
+
+def pool_of(rows: NDArray[np.int32], *, queried_rows: Sequence[int] = ()) -> Pool:
+    """A pool of given pins that no source proposed; *rows* distinct, any order."""
+    n = rows.size
+    return Pool(
+        np.sort(rows),
+        (),
+        np.empty((n, 0), np.int32),
+        np.empty((n, 0), np.float32),
+        np.empty((n, 0), np.int32),
+        np.empty(0, np.float32),
+        np.array(queried_rows, np.int32),
+    )
+
+
+def keep_most_promising(pool: Pool, count_max: int) -> Pool:
+    """
+    Cut a pool to the candidates that the sources together rank highest.
+
+    The light score is reciprocal rank fusion: the sum over sources of 1 / (60 + rank), which needs
+    no common scale. Ties keep the lower row.
+
+    Source: Cormack et al. 2009; the light stage of Liu et al. 2017, section 4.
+    """
+    if len(pool) <= count_max:
+        return pool
+    fused = np.where(pool.ranks < 0, 0.0, 1.0 / (RANK_OFFSET + pool.ranks)).sum(axis=1)
+    kept = np.sort(np.argsort(-fused, kind="stable")[:count_max])
+    return pool.take(kept)

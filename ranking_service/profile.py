@@ -1,0 +1,70 @@
+"""What ranking knows of the user, as profile_service told it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """
+    The interests of one user, most important first. Arrays become read-only.
+
+    Attributes:
+        medoid_ids: The pin that stands for each interest.
+        importances: Time-decayed weight of each, float32[m], >= 0.
+        action_counts: Actions in each, int32[m].
+        acted_pin_ids: Pins the user acted on or hid.
+        hidden_pin_ids: Pins the user hid or reported.
+        is_cold_start: True where nothing is known but, perhaps, declared interests.
+        batch_time: Up to when the batch part knows the user, Unix seconds; 0 = no batch part.
+        generation: Generation of the batch part; empty without one.
+        missing_reason: Why profile_service could not be asked; empty where it answered.
+    """
+
+    medoid_ids: tuple[str, ...]
+    importances: NDArray[np.float32]
+    action_counts: NDArray[np.int32]
+    acted_pin_ids: tuple[str, ...] = ()
+    hidden_pin_ids: tuple[str, ...] = ()
+    is_cold_start: bool = False
+    batch_time: float = 0.0
+    generation: str = ""
+    missing_reason: str = ""
+
+    def __post_init__(self) -> None:
+        """
+        Check that the arrays belong together.
+
+        Raises:
+            ValueError: If a length is wrong or an importance is negative or not finite.
+        """
+        lengths = {len(self.medoid_ids), self.importances.size, self.action_counts.size}
+        if len(lengths) != 1:
+            raise ValueError(f"medoids, importances and counts differ in length: {lengths}")
+        if not (np.isfinite(self.importances) & (self.importances >= 0)).all():
+            raise ValueError("importances must be finite and at least 0")
+        self.importances.setflags(write=False)
+        self.action_counts.setflags(write=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no interest to start from."""
+        return not self.medoid_ids
+
+
+def empty_profile(*, missing_reason: str = "") -> Profile:
+    """The profile of nobody: for calls without a user, or when profile_service is away."""
+    return Profile(
+        medoid_ids=(),
+        importances=np.empty(0, np.float32),
+        action_counts=np.empty(0, np.int32),
+        is_cold_start=not missing_reason,
+        missing_reason=missing_reason,
+    )
+
+
+NOBODY: Final = empty_profile()
+"""The profile behind calls without a user id."""

@@ -1,0 +1,104 @@
+"""The composition root: where concrete parts meet; reading it is reading the architecture."""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from corkboard.ranking.v1 import ranking_service_pb2
+from corkboard.ranking.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
+from ranking_service.config import RankingConfig
+from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
+from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.impressions import GenerationTimes, ImpressionLog
+from ranking_service.pool import pool_of
+from ranking_service.profile import Profile
+from ranking_service.query import Surface, Viewer
+from ranking_service.ranker import Rankers
+from ranking_service.recommend import Recommender
+from ranking_service.servicer import RankingServicer
+from ranking_service.upstream import Upstream, make_stubs
+from ranking_service.world import Artifacts
+from service_runtime.clock import system_clock
+from service_runtime.errors import NotReady
+from service_runtime.event_log import EventLog
+from service_runtime.generation_store import GenerationStore
+from service_runtime.grpc_client import open_channel
+from service_runtime.grpc_server import Server
+from service_runtime.live import GenerationWatcher
+from service_runtime.telemetry import Metrics
+
+NAME: Final = "ranking_service"
+_SERVICE: Final = ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
+
+
+def build(config: RankingConfig) -> Server:
+    """Wire the service: opens files, starts nothing but the impression log's thread."""
+    metrics = Metrics(NAME)
+    root = config.data_root / "generations"
+    store = GenerationStore(root)
+    artifacts = Artifacts(store)
+    rankers = Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES)
+    impressions = ImpressionLog(
+        EventLog(config.data_root / "live" / "impressions" / config.impression_log_name),
+        queue_count_max=config.impression_queue_count_max,
+        metrics=metrics,
+        as_of_us=GenerationTimes(root).as_of_us,
+    )
+    open_upstream = partial(
+        open_channel,
+        message_bytes_max=config.request_bytes_max,
+        attempts_max=config.upstream_attempts_max,
+    )
+    channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
+    recommender = Recommender(
+        artifacts=artifacts,
+        rankers=rankers,
+        upstream=Upstream(make_stubs(*channels), config, metrics),
+        impressions=impressions,
+        config=config,
+        clock=system_clock(config.fixed_time),
+    )
+    servicer = RankingServicer(recommender, rankers, limit_default=config.limit_default)
+    watcher = GenerationWatcher((*artifacts.lives, rankers.live), config.generation_poll_seconds)
+
+    def start() -> None:
+        warm_up(artifacts, rankers)
+        watcher.start()
+
+    def close() -> None:
+        watcher.stop()
+        for channel in channels:
+            channel.close()
+        impressions.close()
+
+    return Server(
+        config,
+        name=NAME,
+        add_services=lambda server: add_RankingServiceServicer_to_server(servicer, server),
+        service_names=[_SERVICE],
+        warm_up=start,
+        close=close,
+        metrics=metrics,
+    )
+
+
+def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:
+    """Compile or load every kernel by ranking some pins; nothing to do without a catalogue."""
+    try:
+        world = artifacts.world()
+    except NotReady:
+        return
+    pool = pool_of(np.arange(min(32, len(world.catalogue.pin_ids)), dtype=np.int32))
+    ids = tuple(world.catalogue.pin_ids.ids(pool.rows[:1]))
+    ones = np.ones(len(ids))
+    profile = Profile(ids, ones.astype(np.float32), ones.astype(np.int32))
+    context = make_context(
+        world,
+        profile,
+        Viewer(),
+        surface=Surface.RELATED_PINS,
+        query_row=0 if ids else -1,
+        now=0.0,
+    )
+    rankers.serving().ranker.score(feature_rows(pool, context))

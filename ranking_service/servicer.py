@@ -1,0 +1,159 @@
+"""The wire edge of ranking: decode, call, encode."""
+
+from collections.abc import Iterable
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from corkboard.ranking.v1 import ranking_service_pb2 as pb
+from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
+from ranking_service.answer import Answer, RankedPin
+from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer, seed_of
+from ranking_service.ranker import HAND_TUNED, Rankers
+from ranking_service.recommend import Recommender
+from service_runtime.call_context import current_request_id
+
+
+class RankingServicer(RankingServiceServicer):
+    """
+    RankingService over gRPC.
+
+    Args:
+        recommender: Answers requests.
+        rankers: The models.
+        limit_default: Pins in an answer without a limit.
+    """
+
+    def __init__(self, recommender: Recommender, rankers: Rankers, *, limit_default: int) -> None:
+        self._recommender = recommender
+        self._rankers = rankers
+        self._limit_default = limit_default
+
+    def RecommendPins(  # noqa: N802  the contract's name
+        self, request: pb.RecommendPinsRequest, context: grpc.ServicerContext
+    ) -> pb.RecommendPinsResponse:
+        """See the contract."""
+        del context
+        query = decode_recommend(request, limit_default=self._limit_default)
+        return encode_recommended(self._recommender.recommend(query))
+
+    def RankPins(  # noqa: N802  the contract's name
+        self, request: pb.RankPinsRequest, context: grpc.ServicerContext
+    ) -> pb.RankPinsResponse:
+        """See the contract."""
+        del context
+        return encode_ranked(self._recommender.rank(decode_rank(request)))
+
+    def ListModels(  # noqa: N802  the contract's name
+        self, request: pb.ListModelsRequest, context: grpc.ServicerContext
+    ) -> pb.ListModelsResponse:
+        """See the contract."""
+        del request, context
+        return encode_models(self._rankers)
+
+
+def decode_recommend(request: pb.RecommendPinsRequest, *, limit_default: int) -> RecommendQuery:
+    """A request as plain values, its defaults filled in."""
+    unspecified = Surface.RELATED_PINS if request.query_pin_id else Surface.HOME_FEED
+    request_id = current_request_id()
+    return RecommendQuery(
+        user_id=request.user_id,
+        surface=Surface(request.surface) if request.surface else unspecified,
+        query_pin_id=request.query_pin_id,
+        limit=request.limit or limit_default,
+        viewer=_viewer(request.viewer),
+        excluded_pin_ids=tuple(request.excluded_pin_ids),
+        include_acted_pins=request.include_acted_pins,
+        seed=request.seed or seed_of(request_id),
+        request_id=request_id,
+    )
+
+
+def decode_rank(request: pb.RankPinsRequest) -> RankQuery:
+    """A request as plain values."""
+    return RankQuery(
+        user_id=request.user_id,
+        query_pin_id=request.query_pin_id,
+        pin_ids=tuple(request.pin_ids),
+        viewer=_viewer(request.viewer),
+        request_id=current_request_id(),
+    )
+
+
+def encode_recommended(answer: Answer) -> pb.RecommendPinsResponse:
+    """An answer as a message."""
+    return pb.RecommendPinsResponse(
+        list_id=answer.list_id,
+        pins=_pins(answer.pins),
+        degradations=_degradations(answer),
+        is_cold_start=answer.is_cold_start,
+        profile_age=_duration(answer.profile_age),
+        generations=answer.generations,
+        model=answer.model,
+        candidate_count=answer.candidate_count,
+    )
+
+
+def encode_ranked(answer: Answer) -> pb.RankPinsResponse:
+    """An answer about given pins as a message."""
+    return pb.RankPinsResponse(
+        list_id=answer.list_id,
+        pins=_pins(answer.pins),
+        unknown_pin_ids=answer.unknown_pin_ids,
+        degradations=_degradations(answer),
+        generations=answer.generations,
+        model=answer.model,
+    )
+
+
+def encode_models(rankers: Rankers) -> pb.ListModelsResponse:
+    """All models as a message, newest first, the built-in one last."""
+    serving = rankers.serving()
+    models = [
+        pb.Model(
+            model=str(generation.manifest.details.get("model", "")),
+            generation=generation.id,
+            is_serving=generation.id == serving.generation,
+            quality=generation.manifest.quality,
+        )
+        for generation in rankers.published()
+    ]
+    models.append(pb.Model(model=HAND_TUNED, is_serving=not serving.generation))
+    return pb.ListModelsResponse(models=models)
+
+
+def _viewer(message: pb.Viewer) -> Viewer:
+    return Viewer(language=message.language, country=message.country)
+
+
+def _pins(pins: Iterable[RankedPin]) -> list[pb.RankedPin]:
+    return [
+        pb.RankedPin(
+            pin_id=pin.pin_id,
+            score=pin.score,
+            position=position,
+            sources=[
+                pb.SourceReason(
+                    source=reason.source,
+                    rank=reason.rank,
+                    score=reason.score,
+                    query_pin_id=reason.query_pin_id,
+                )
+                for reason in pin.sources
+            ],
+            because_pin_id=pin.because_pin_id,
+        )
+        for position, pin in enumerate(pins)
+    ]
+
+
+def _degradations(answer: Answer) -> list[pb.Degradation]:
+    return [pb.Degradation(part=part, reason=reason) for part, reason in answer.missing]
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

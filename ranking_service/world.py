@@ -1,0 +1,112 @@
+"""The artifacts of one request, all seen at one moment, and what is missing of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranking_service.catalogue import (
+    CATALOGUE,
+    FORMAT_VERSION,
+    PIN_STATISTICS,
+    PIN_VECTORS,
+    Catalogue,
+    PinStatistics,
+    open_vectors,
+)
+from service_runtime.errors import NotReady
+from service_runtime.generation_store import GenerationStore
+from service_runtime.live import Live
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """
+    What is known of pins at one moment.
+
+    Attributes:
+        catalogue: Ids and what describes pins.
+        vectors: float32[N', d], N' at most the number of pins; None = missing.
+        statistics: None = missing.
+        generations: Generation of each artifact that is there.
+        as_of_us: Nothing in here is later, microseconds since the epoch.
+        id_space: Name of the numbering of pins; rows of one id space stay valid in later worlds.
+        missing: Artifact and why it is not there.
+    """
+
+    catalogue: Catalogue
+    vectors: NDArray[np.float32] | None
+    statistics: PinStatistics | None
+    generations: Mapping[str, str]
+    as_of_us: int
+    id_space: str
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+class Artifacts:
+    """
+    Follows the newest good generations of the artifacts that describe pins.
+
+    Args:
+        store: Where the generations are.
+    """
+
+    def __init__(self, store: GenerationStore) -> None:
+        self._catalogue: Live[Catalogue] = Live(store, CATALOGUE, FORMAT_VERSION, Catalogue.open)
+        self._vectors: Live[NDArray[np.float32]] = Live(
+            store, PIN_VECTORS, FORMAT_VERSION, open_vectors
+        )
+        self._statistics: Live[PinStatistics] = Live(
+            store, PIN_STATISTICS, FORMAT_VERSION, PinStatistics.open
+        )
+
+    @property
+    def lives(self) -> tuple[Live[Any], ...]:
+        """What a watcher has to poll, the catalogue first."""
+        return (self._catalogue, self._vectors, self._statistics)
+
+    def world(self) -> World:
+        """
+        What is there now; vectors or statistics that are missing are named, not awaited.
+
+        Raises:
+            NotReady: If there is no catalogue: nothing can be recommended without one.
+        """
+        snapshot = self._catalogue.snapshot()
+        if snapshot is None:
+            raise NotReady(
+                "there is no usable catalogue", hint="import pins and run `corkboard build`"
+            )
+        base, catalogue = snapshot
+        generations = {CATALOGUE: base.id}
+        as_of_us = base.manifest.as_of_us
+        missing: list[tuple[str, str]] = []
+        values: list[Any] = []
+        for live in (self._vectors, self._statistics):
+            other = live.snapshot()
+            if other is None:
+                missing.append((live.artifact, "there is no usable generation"))
+                values.append(None)
+            elif not _same_rows(base.manifest.details, other[0].manifest.details):
+                missing.append((live.artifact, "it numbers pins otherwise than the catalogue"))
+                values.append(None)
+            else:
+                generations[live.artifact] = other[0].id
+                as_of_us = max(as_of_us, other[0].manifest.as_of_us)
+                values.append(other[1])
+        vectors, statistics = values
+        return World(
+            catalogue=catalogue,
+            vectors=vectors,
+            statistics=statistics,
+            generations=generations,
+            as_of_us=as_of_us,
+            id_space=str(base.manifest.details.get("id_space", "")),
+            missing=tuple(missing),
+        )
+
+
+def _same_rows(catalogue: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return catalogue.get("id_space") == other.get("id_space")
