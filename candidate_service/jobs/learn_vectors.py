@@ -174,7 +174,8 @@ def _same_board_auc(
     Neighbours in the list of edges, which is sorted by board, are mostly pins of one board.
     """
     pin_rows, board_rows = edges
-    has_vector: NDArray[np.bool_] = vectors.any(axis=1)[pin_rows]
+    known: NDArray[np.bool_] = np.any(vectors, axis=1)
+    has_vector = known[pin_rows]
     is_pair = (board_rows[1:] == board_rows[:-1]) & has_vector[1:] & has_vector[:-1]
     pairs = np.flatnonzero(is_pair)
     if not len(pairs):

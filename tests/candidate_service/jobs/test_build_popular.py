@@ -1,0 +1,175 @@
+"""Popularity fades, counts are counts, and there is always a list."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from candidate_service.candidate import Segment
+from candidate_service.catalogue import open_catalogue
+from candidate_service.jobs import build_catalogue, build_popular
+from candidate_service.sources.popular import open_lists
+from service_runtime.generations import GenerationStore
+from tests.candidate_service.world import (
+    DAY_US,
+    NOW_US,
+    make_context,
+    write_actions,
+    write_pins,
+    write_saves,
+)
+
+
+def build(data_root: Path, **settings: Any) -> None:
+    """Run the catalogue job and the job under test."""
+    for job in (build_catalogue, build_popular):
+        context = make_context(data_root, **settings)
+        job.run(context)
+        context.close()
+
+
+def ranking(data_root: Path, segment: Segment | None = None) -> list[str]:
+    """Return the prepared list as ids."""
+    store = GenerationStore(data_root / "generations")
+    lists, known = store.current("popular"), store.current("catalogue")
+    assert lists is not None
+    assert known is not None
+    rows, _ = open_lists(lists).best_for(segment or Segment())
+    return open_catalogue(known).ids.ids(rows)
+
+
+def statistics(data_root: Path) -> dict[str, dict[str, Any]]:
+    """Return the statistics of each pin by its id."""
+    store = GenerationStore(data_root / "generations")
+    counted, known = store.current("pin_statistics"), store.current("catalogue")
+    assert counted is not None
+    assert known is not None
+    table = pa.ipc.open_file(str(counted.file("statistics.arrow"))).read_all()
+    ids = open_catalogue(known).ids.ids(range(table.num_rows))
+    return dict(zip(ids, table.to_pylist(), strict=True))
+
+
+def test_recent_praise_beats_old_praise(tmp_path: Path) -> None:
+    """Two clicks today are worth more than three saves two months ago."""
+    actions = [("u", "now", "click", NOW_US - 1)] * 2
+    actions += [("u", "then", "save", NOW_US - 60 * DAY_US)] * 3
+    write_actions(tmp_path, actions)
+
+    build(tmp_path)
+
+    assert ranking(tmp_path) == ["now", "then"]
+
+
+def test_strong_actions_count_more(tmp_path: Path) -> None:
+    """At the same time a save outweighs a click, and a hide is no praise."""
+    write_actions(
+        tmp_path,
+        [
+            ("u", "hidden", "hide", NOW_US - 1),
+            ("u", "clicked", "click", NOW_US - 1),
+            ("u", "saved", "save", NOW_US - 1),
+        ],
+    )
+
+    build(tmp_path)
+
+    assert ranking(tmp_path) == ["saved", "clicked", "hidden"]
+
+
+def test_decayed_counts_follow_the_formula(tmp_path: Path) -> None:
+    """Each action counts exp(-0.01 days), its age measured from the newest fact."""
+    newest = NOW_US - 500 * DAY_US
+    write_actions(
+        tmp_path,
+        [
+            ("u", "p", "click", newest),
+            ("v", "p", "click", newest - 10 * DAY_US),
+            ("v", "p", "long_click", newest - 30 * DAY_US),
+        ],
+    )
+
+    build(tmp_path)
+
+    found = statistics(tmp_path)["p"]
+    assert found["decayed_click"] == pytest.approx(1 + math.exp(-0.1), rel=1e-6)
+    assert found["decayed_long_click"] == pytest.approx(math.exp(-0.3), rel=1e-6)
+    assert found["decayed_save"] == 0
+    assert found["user_count"] == 2
+    assert found["newest_action_time_us"] == newest
+
+
+def test_saves_boards_and_users_are_counted(tmp_path: Path) -> None:
+    """A pin on two boards, one of which has it twice, has three saves and two boards."""
+    write_saves(tmp_path, [("a", "p", NOW_US - 5), ("b", "p", NOW_US - 3), ("b", "p", NOW_US - 4)])
+
+    build(tmp_path)
+
+    found = statistics(tmp_path)["p"]
+    assert (found["save_count"], found["board_count"], found["user_count"]) == (3, 2, 0)
+    assert found["newest_save_time_us"] == NOW_US - 3
+
+
+def test_data_that_ended_long_ago_is_as_fresh_as_on_its_last_day(tmp_path: Path) -> None:
+    """Ages count from the newest fact: thirty years later nothing has faded."""
+    write_actions(tmp_path, [("u", "p", "save", NOW_US - 11_000 * DAY_US)])
+
+    build(tmp_path)
+
+    assert statistics(tmp_path)["p"]["popularity"] == pytest.approx(1.0)
+
+
+def test_saves_without_times_make_pins_popular(tmp_path: Path) -> None:
+    """A bare list of pairs is enough: who is saved most is first."""
+    write_saves(tmp_path, [("a", "often"), ("b", "often"), ("a", "once")])
+
+    build(tmp_path)
+
+    assert ranking(tmp_path) == ["often", "once"]
+
+
+def test_segments_have_their_own_lists(tmp_path: Path) -> None:
+    """Enough pins of a language make a list that its readers see first."""
+    write_pins(
+        tmp_path,
+        [{"pin_id": f"ja{at}", "language": "ja"} for at in range(5)]
+        + [{"pin_id": "en", "language": "en-GB", "country": "GB"}],
+    )
+    write_actions(tmp_path, [("u", "en", "save", NOW_US - 1), ("u", "ja3", "click", NOW_US - 1)])
+
+    build(tmp_path, popular_segment_pin_count_min=5)
+
+    assert ranking(tmp_path)[0] == "en"
+    assert ranking(tmp_path, Segment("ja"))[:2] == ["ja3", "ja0"]
+    assert ranking(tmp_path, Segment("en", "GB")) == ranking(tmp_path)
+
+
+def test_never_empty_while_there_are_pins(tmp_path: Path) -> None:
+    """Nobody did anything yet: the newest pins are shown."""
+    write_pins(
+        tmp_path,
+        [{"pin_id": "old", "creation_time_us": 1}, {"pin_id": "new", "creation_time_us": 2}],
+    )
+
+    build(tmp_path)
+
+    assert ranking(tmp_path) == ["new", "old"]
+
+
+def test_nothing_later_than_as_of(tmp_path: Path) -> None:
+    """Actions at or after as-of are not counted."""
+    write_actions(tmp_path, [("u", "p", "save", NOW_US - 1), ("u", "p", "save", NOW_US)])
+
+    build(tmp_path)
+
+    assert statistics(tmp_path)["p"]["decayed_save"] == pytest.approx(1.0)
+
+
+def test_empty_world(tmp_path: Path) -> None:
+    """No pins at all: empty lists, no error."""
+    build(tmp_path)
+
+    assert ranking(tmp_path) == []
