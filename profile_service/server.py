@@ -1,0 +1,105 @@
+"""The composition root: opens the stores, wires the servicer."""
+
+from __future__ import annotations
+
+import uuid
+
+import numpy as np
+
+from corkboard.profile.v1 import profile_service_pb2 as pb
+from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
+from profile_service import generation_store
+from profile_service.actions import Action, ActionType, columns_of
+from profile_service.config import ProfileConfig
+from profile_service.generation_store import ProfileStore
+from profile_service.online import fold
+from profile_service.pin_space import CataloguePins, LivePins
+from profile_service.profiles import Profiles
+from profile_service.recording import Recording
+from profile_service.servicer import ProfileServicer
+from profile_service.store import ActionLog, live_folder
+from service_runtime.clock import system_clock
+from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
+from service_runtime.grpc_server import Server
+from service_runtime.telemetry import Metrics
+
+NAME = "profile_service"
+
+
+def build(config: ProfileConfig) -> Server:
+    """Wire the service. Opens files, starts no server."""
+    metrics = Metrics(NAME)
+    clock = system_clock(config.fixed_time)
+    generations = GenerationStore(config.data_root / "generations")
+    log = ActionLog(
+        live_folder(config.data_root),
+        map_bytes=config.live_map_bytes,
+        sync_delay_s=config.sync_delay_seconds,
+    )
+    pins = LivePins(generations)
+    profiles = Live(
+        generations, generation_store.ARTIFACT, generation_store.FORMAT_VERSION, open_profiles
+    )
+    watcher = GenerationWatcher(
+        [pins.catalogue, pins.vectors, profiles], config.generation_poll_seconds
+    )
+    reader = Profiles(
+        log,
+        profiles,
+        pins.get,
+        config.rules(),
+        online_action_count_max=config.online_action_count_max,
+    )
+    servicer = ProfileServicer(
+        reader,
+        log,
+        Recording(log, future_seconds_max=config.future_seconds_max, metrics=metrics),
+        clock=clock,
+        make_id=lambda: uuid.uuid4().hex,
+        listed_action_count_default=config.listed_action_count_default,
+        cluster_count_default=config.cluster_count_default,
+    )
+    _add_gauges(metrics, log, profiles)
+
+    def warm_up() -> None:
+        _compile_kernels(config)
+        watcher.start()
+
+    def close() -> None:
+        watcher.stop()
+        log.close()
+
+    return Server(
+        config,
+        name=NAME,
+        add_services=lambda server: pb_grpc.add_ProfileServiceServicer_to_server(servicer, server),
+        service_names=[pb.DESCRIPTOR.services_by_name["ProfileService"].full_name],
+        warm_up=warm_up,
+        close=close,
+        metrics=metrics,
+    )
+
+
+def open_profiles(generation: Generation) -> ProfileStore:
+    """Map the profiles of a generation."""
+    return ProfileStore(generation.file(generation_store.FILE))
+
+
+def _compile_kernels(config: ProfileConfig) -> None:
+    """Load the compiled kernels before the first caller needs them."""
+    space = CataloguePins(None, np.eye(4, dtype=np.float32))
+    actions = columns_of([Action(f"{n}", "u", f"{n}", ActionType.SAVE, n) for n in range(4)])
+    fold(None, actions, None, space, config.rules(), now=0.0)
+
+
+def _add_gauges(metrics: Metrics, log: ActionLog, profiles: Live[ProfileStore]) -> None:
+    used = metrics.gauge("live_map_used_ratio", "How full the live action log's map is, 0 to 1.")
+    used.set_function(log.used_share)
+    position = metrics.gauge("live_last_position", "Newest position of the live action log.")
+    position.set_function(log.last_position)
+    commits = metrics.gauge("live_commit_count", "Transactions committed since the start.")
+    commits.set_function(lambda: log.commit_count)
+    swaps = metrics.gauge("generation_swap_count", "Profile generations opened since the start.")
+    swaps.set_function(lambda: profiles.swap_count)
+    refused = metrics.gauge("generation_refused_count", "Profile generations refused as damaged.")
+    refused.set_function(lambda: profiles.refused_count)

@@ -1,0 +1,395 @@
+"""
+The live action log: what users did and declared since the store was made, in LMDB.
+
+Live environment, format 1 (keys in byte order; positions are 8 bytes, big endian):
+
+| database | key | value |
+|---|---|---|
+| `log` | position | user id |
+| `actions` | user id, 0x00, position | action record |
+| `seen` | action id | position |
+| `declared` | user id | declared record |
+| `erasures` | user id | erasure record |
+| `meta` | `format_version`, `next_position` | number, 8 bytes |
+
+Traps: LMDB may be opened once a process; a transaction stays in the method that began it; the map
+can be full at commit, not only at put; growing the map kills open readers, so it is made large at
+the start (it is sparse: it takes no disk until used).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+from profile_service import codec
+from profile_service.actions import Action, ActionColumns, columns_of
+from profile_service.codec import Declared, Erasure
+from profile_service.group_commit import GroupCommit
+from service_runtime.errors import Corrupted, Exhausted, Unavailable
+
+FORMAT_VERSION: Final = 1
+
+_DATABASES: Final = ("log", "actions", "seen", "declared", "erasures", "meta")
+_READERS_MAX: Final = 1024
+
+
+class AppendCode(IntEnum):
+    """What became of an action; the numbers are those of the wire."""
+
+    RECORDED = 1
+    DUPLICATE = 2
+    ERASED = 3
+
+
+class ActionLog:
+    """
+    What users did and declared since the store was made; durable when a method returns.
+
+    Safe for many threads of one process; other processes may open it read-only at the same time.
+
+    Args:
+        folder: The LMDB environment, made if absent.
+        map_bytes: Most it can ever hold; address space, not disk.
+        is_read_only: Open what another process serves; nothing is created, writes are refused.
+        sync_delay_s: Added to each commit; stands in for a slow disk in benchmarks and tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        map_bytes: int,
+        is_read_only: bool = False,
+        sync_delay_s: float = 0.0,
+    ) -> None:
+        self.map_bytes = map_bytes
+        self._sync_delay_s = sync_delay_s
+        self._environment = _open_environment(folder, map_bytes, is_read_only=is_read_only)
+        self._databases: dict[str, Any] = {}
+        try:
+            self._databases = {
+                name: self._environment.open_db(name.encode(), create=not is_read_only)
+                for name in _DATABASES
+            }
+            if not is_read_only:
+                self._transact(self._check_format)
+            else:
+                with self._environment.begin() as reader:
+                    self._check_format(reader)
+        except lmdb.NotFoundError as fault:
+            self._environment.close()
+            raise Corrupted(
+                f"{folder} is not an action log: {fault}", hint="start profile_service once"
+            ) from fault
+        except BaseException:
+            self._environment.close()
+            raise
+        self._writer = None if is_read_only else GroupCommit(self._transact)
+
+    def close(self) -> None:
+        """Finish queued writes and close; nothing may be asked afterwards."""
+        if self._writer is not None:
+            self._writer.close()
+        self._environment.close()
+
+    @property
+    def commit_count(self) -> int:
+        """Transactions committed since the start."""
+        return self._writer.commit_count if self._writer else 0
+
+    def append(self, actions: Sequence[Action]) -> list[AppendCode]:
+        """
+        Record actions, each once.
+
+        Args:
+            actions: Valid ones, of any users.
+
+        Returns:
+            One code for each: an action whose id is known, from this call or before, changes
+            nothing, whatever else it says; one from before its user's erasure is dropped.
+
+        Raises:
+            Exhausted: If map or disk is full; then none of these actions was recorded.
+        """
+        rows = [
+            (
+                action.action_id.encode(),
+                action.user_id.encode(),
+                codec.encode_action(action),
+                action.time_us,
+            )
+            for action in actions
+        ]
+        codes: list[AppendCode] = self._submit(lambda open_: self._append(open_, rows))
+        return codes
+
+    def declare(self, user_id: str, declared: Declared) -> None:
+        """
+        Store what a user picked, in place of earlier picks; no pins take them back.
+
+        Raises:
+            Exhausted: If map or disk is full.
+        """
+        key, record = user_id.encode(), codec.encode_declared(declared)
+
+        def change(transaction: Any) -> None:
+            if declared.pin_ids:
+                transaction.put(key, record, db=self._databases["declared"])
+            else:
+                transaction.delete(key, db=self._databases["declared"])
+
+        self._submit(change)
+
+    def erase(self, user_id: str, *, time_us: int, receipt_id: str) -> tuple[Erasure, int, int]:
+        """
+        Delete all rows of a user and leave a tombstone.
+
+        Returns:
+            The tombstone, the number of actions deleted, and that of declared pins deleted.
+
+        Raises:
+            Exhausted: If map or disk is full; then nothing was deleted.
+        """
+        done: tuple[Erasure, int, int] = self._submit(
+            lambda open_: self._erase(open_, user_id, time_us, receipt_id)
+        )
+        return done
+
+    def actions_of(
+        self, user_id: str, *, newest: int | None = None, from_position: int = 0
+    ) -> ActionColumns:
+        """
+        Read the actions of a user, oldest first.
+
+        Args:
+            user_id: Any.
+            newest: At most so many, those recorded last; None = all.
+            from_position: Only actions at this position or later.
+        """
+        prefix = user_id.encode() + b"\0"
+        found: list[Action] = []
+        positions: list[int] = []
+        with self._environment.begin(buffers=True) as reader:
+            cursor = reader.cursor(self._databases["actions"])
+            has_row = cursor.set_range(prefix + b"\xff" * 8 + b"\xff")
+            has_row = cursor.prev() if has_row else cursor.last()
+            while has_row and (newest is None or len(found) < newest):
+                key = bytes(cursor.key())
+                if not key.startswith(prefix) or len(key) != len(prefix) + 8:
+                    break
+                position = int.from_bytes(key[-8:])
+                if position < from_position:
+                    break
+                found.append(codec.decode_action(cursor.value(), user_id))
+                positions.append(position)
+                has_row = cursor.prev()
+        return columns_of(found, positions)
+
+    def action_count(self, user_id: str) -> int:
+        """Count the live actions of a user."""
+        return sum(1 for _ in self._keys_of(user_id))
+
+    def declared_by(self, user_id: str) -> Declared | None:
+        """Read what a user picked, None if nothing."""
+        data = self._get("declared", user_id.encode())
+        return codec.decode_declared(data) if data is not None else None
+
+    def erasure_of(self, user_id: str) -> Erasure | None:
+        """Read the last tombstone of a user, None without one."""
+        data = self._get("erasures", user_id.encode())
+        return codec.decode_erasure(data) if data is not None else None
+
+    def erasures(self) -> dict[str, Erasure]:
+        """Read all tombstones, by user."""
+        with self._environment.begin() as reader:
+            return {
+                str(key, "utf-8"): codec.decode_erasure(value)
+                for key, value in reader.cursor(self._databases["erasures"])
+            }
+
+    def last_position(self) -> int:
+        """The newest position given out, 0 for an empty log."""
+        data = self._get("meta", b"next_position")
+        return int.from_bytes(data) - 1 if data is not None else 0
+
+    def stream(self, after: int, up_to: int) -> Iterator[tuple[int, Action]]:
+        """Read the actions at positions in (after, up_to], in order."""
+        with self._environment.begin() as reader:
+            cursor = reader.cursor(self._databases["log"])
+            has_row = cursor.set_range(_key(after + 1))
+            while has_row:
+                position = int.from_bytes(cursor.key())
+                if position > up_to:
+                    return
+                user = cursor.value()
+                record = reader.get(
+                    user + b"\0" + cursor.key(), db=self._databases["actions"], default=None
+                )
+                if record is None:
+                    raise Corrupted(f"the action at log position {position} has no record")
+                yield position, codec.decode_action(record, str(user, "utf-8"))
+                has_row = cursor.next()
+
+    def used_share(self) -> float:
+        """How full the map is, 0 to 1."""
+        info = self._environment.info()
+        page = self._environment.stat()["psize"]
+        return float((info["last_pgno"] + 1) * page / info["map_size"])
+
+    def _append(
+        self, transaction: Any, rows: Sequence[tuple[bytes, bytes, bytes, int]]
+    ) -> list[AppendCode]:
+        databases = self._databases
+        first = position = self._next_position(transaction)
+        erased_before: dict[bytes, int] = {}
+        codes: list[AppendCode] = []
+        for action_id, user_id, record, time_us in rows:
+            if user_id not in erased_before:
+                tombstone = transaction.get(user_id, db=databases["erasures"])
+                erased_before[user_id] = (
+                    codec.decode_erasure(tombstone).time_us if tombstone is not None else -1
+                )
+            key = _key(position)
+            if time_us <= erased_before[user_id]:
+                codes.append(AppendCode.ERASED)
+            elif transaction.put(action_id, key, overwrite=False, db=databases["seen"]):
+                transaction.put(key, user_id, append=True, db=databases["log"])
+                transaction.put(user_id + b"\0" + key, record, db=databases["actions"])
+                codes.append(AppendCode.RECORDED)
+                position += 1
+            else:
+                codes.append(AppendCode.DUPLICATE)
+        if position > first:
+            self._set_next_position(transaction, position)
+        return codes
+
+    def _erase(
+        self, transaction: Any, user_id: str, time_us: int, receipt_id: str
+    ) -> tuple[Erasure, int, int]:
+        databases, user = self._databases, user_id.encode()
+        position = self._next_position(transaction)
+        keys = []
+        cursor = transaction.cursor(databases["actions"])
+        has_row = cursor.set_range(user + b"\0")
+        while has_row and cursor.key().startswith(user + b"\0"):
+            keys.append((cursor.key(), codec.decode_action(cursor.value(), user_id).action_id))
+            has_row = cursor.next()
+        for key, action_id in keys:
+            transaction.delete(key, db=databases["actions"])
+            transaction.delete(key[-8:], db=databases["log"])
+            transaction.delete(action_id.encode(), db=databases["seen"])
+        declared = transaction.pop(user, db=databases["declared"])
+        declared_count = len(codec.decode_declared(declared).pin_ids) if declared else 0
+        erasure = Erasure(position, time_us, receipt_id)
+        transaction.put(user, codec.encode_erasure(erasure), db=databases["erasures"])
+        self._set_next_position(transaction, position + 1)
+        return erasure, len(keys), declared_count
+
+    def _submit(self, change: Callable[[Any], Any]) -> Any:
+        if self._writer is None:
+            raise Unavailable("the action log is open for reading only")
+        return self._writer.submit(change)
+
+    def _transact(self, change: Callable[[Any], None]) -> None:
+        """Run a change in one durable transaction, or leave no trace of it."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                change(transaction)
+            if self._sync_delay_s:
+                time.sleep(self._sync_delay_s)
+        except lmdb.MapFullError as fault:
+            raise Exhausted(
+                f"the action log is full: its map of {self.map_bytes} bytes is used up",
+                hint="set profile_service's live_map_bytes higher and restart it; reads go on",
+                reason="LIVE_MAP_FULL",
+            ) from fault
+        except lmdb.Error as fault:
+            if "No space left" in str(fault) or isinstance(fault, lmdb.DiskError):
+                raise Exhausted(
+                    "the disk of the action log is full",
+                    hint="make room on the disk of data_root/live; reads go on",
+                    reason="DISK_FULL",
+                ) from fault
+            raise
+
+    def _check_format(self, transaction: Any) -> None:
+        meta = self._databases["meta"]
+        found = transaction.get(b"format_version", db=meta)
+        if found is None:
+            transaction.put(b"format_version", _key(FORMAT_VERSION), db=meta)
+            transaction.put(b"next_position", _key(1), db=meta)
+        elif int.from_bytes(found) != FORMAT_VERSION:
+            raise Corrupted(
+                f"the action log has format {int.from_bytes(found)}, this is {FORMAT_VERSION}",
+                hint="run the profile_service version that wrote it",
+            )
+
+    def _keys_of(self, user_id: str) -> Iterator[bytes]:
+        prefix = user_id.encode() + b"\0"
+        with self._environment.begin() as reader:
+            cursor = reader.cursor(self._databases["actions"])
+            has_row = cursor.set_range(prefix)
+            while has_row and cursor.key().startswith(prefix):
+                yield cursor.key()
+                has_row = cursor.next()
+
+    def _get(self, database: str, key: bytes) -> bytes | None:
+        with self._environment.begin() as reader:
+            value: bytes | None = reader.get(key, db=self._databases[database])
+            return value
+
+    def _next_position(self, transaction: Any) -> int:
+        return int.from_bytes(transaction.get(b"next_position", db=self._databases["meta"]))
+
+    def _set_next_position(self, transaction: Any, position: int) -> None:
+        transaction.put(b"next_position", _key(position), db=self._databases["meta"])
+
+
+def _open_environment(folder: Path, map_bytes: int, *, is_read_only: bool) -> Any:
+    if not is_read_only:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return lmdb.open(
+            str(folder),
+            map_size=map_bytes,
+            max_dbs=len(_DATABASES),
+            max_readers=_READERS_MAX,
+            readonly=is_read_only,
+            create=not is_read_only,
+            readahead=False,
+        )
+    except lmdb.Error as fault:
+        raise Corrupted(
+            f"the action log {folder} cannot be opened: {fault}",
+            hint="restore it from a copy; if it was never used, remove the folder",
+        ) from fault
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(8)
+
+
+@contextmanager
+def open_for_jobs(data_root: Path, map_bytes: int) -> Iterator[ActionLog | None]:
+    """Open the live log beside the service that writes it; None if there has never been one."""
+    folder = live_folder(data_root)
+    if not (folder / "data.mdb").exists():
+        yield None
+        return
+    log = ActionLog(folder, map_bytes=map_bytes, is_read_only=True)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def live_folder(data_root: Path) -> Path:
+    """Where the live action log stands."""
+    return data_root / "live" / "profile"
