@@ -1,0 +1,156 @@
+"""Pins that are on the same boards: how they are counted, scored, stored and read.
+
+The score of two pins is the cosine of their board vectors, where a board of n pins has the weight
+1 / n: sharing a small board says more than sharing one that collects everything.
+
+    score(p, q) = sum over shared boards 1/n(b)  /  sqrt(mass(p) * mass(q))
+    mass(p)     = sum over all boards of p 1/n(b)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candidate_service import pair_kernels
+from candidate_service.graph import PinBoardGraph, read_array
+from service_runtime.errors import Corrupted
+from service_runtime.generations import Generation
+
+ARTIFACT: Final = "board_cooccurrence"
+FORMAT_VERSION: Final = 1
+
+_BLOCK_PINS: Final = 4096
+_FILES: Final = {"offsets": np.int64, "rows": np.int32, "scores": np.float32}
+_HINT: Final = "build it again: python -m candidate_service.jobs.build_board_cooccurrence"
+
+
+@dataclass(frozen=True, slots=True)
+class CooccurrenceSettings:
+    """How neighbours are found and how many are kept.
+
+    Attributes:
+        neighbour_count: Kept for each pin, the best by score, 8 bytes each.
+        exact_pair_count_max: With at most so many pairs (sum over boards of n * n) all are
+            counted in this process; with more the map and reduce over a sample runs.
+        pair_count: Pairs that each pin is given by the sample, about.
+    """
+
+    neighbour_count: int = 300
+    exact_pair_count_max: int = 2_000_000_000
+    pair_count: int = 2000
+
+
+class NeighbourLists:
+    """Each pin's neighbours, best first; read-only, safe from any number of threads.
+
+    Attributes:
+        offsets: Pin p's neighbours begin at offsets[p], int64[pins + 1].
+        rows: Neighbours, int32[m], never the pin itself.
+        scores: In (0, 1], float32[m], falling within a list.
+    """
+
+    def __init__(
+        self, offsets: NDArray[np.int64], rows: NDArray[np.int32], scores: NDArray[np.float32]
+    ) -> None:
+        """Take arrays that belong together; use `open`."""
+        self.offsets, self.rows, self.scores = offsets, rows, scores
+
+    @classmethod
+    def open(cls, generation: Generation) -> Self:
+        """Map a generation.
+
+        Raises:
+            Corrupted: Its arrays do not fit each other.
+        """
+        arrays = {}
+        for name, dtype in _FILES.items():
+            path = generation.file(f"{name}.npy")
+            try:
+                arrays[name] = read_array(path)
+            except ValueError as fault:
+                raise Corrupted(f"{path} cannot be read: {fault}", hint=_HINT) from fault
+            if arrays[name].dtype != dtype:
+                raise Corrupted(f"{path} holds {arrays[name].dtype}, not {dtype}", hint=_HINT)
+        lists = cls(**arrays)
+        pin_count = generation.manifest.details.get("pin_count")
+        ends = {int(lists.offsets[-1]), len(lists.rows), len(lists.scores)}
+        if len(ends) != 1 or len(lists) != pin_count:
+            raise Corrupted(f"{generation.path}: {ends} neighbours of {len(lists)}", hint=_HINT)
+        return lists
+
+    def __len__(self) -> int:
+        """Return the number of pins, those without neighbours included."""
+        return len(self.offsets) - 1
+
+    def write(self, folder: Path) -> None:
+        """Write the arrays as files of a generation's folder."""
+        for name, dtype in _FILES.items():
+            np.save(folder / f"{name}.npy", getattr(self, name).astype(dtype), allow_pickle=False)
+
+
+def board_weights(graph: PinBoardGraph) -> NDArray[np.float32]:
+    """Return 1 / n of each board, float32[boards]; 1 for a board without pins."""
+    sizes = np.diff(graph.board_edges[0])
+    return (1.0 / np.maximum(sizes, 1)).astype(np.float32)
+
+
+def pin_masses(graph: PinBoardGraph) -> NDArray[np.float64]:
+    """Return the sum of the weights of each pin's boards, float64[pins]; 1 for one on none."""
+    offsets, boards = graph.pin_edges
+    sums = np.concatenate(([0.0], np.cumsum(board_weights(graph)[boards], dtype=np.float64)))
+    masses: NDArray[np.float64] = np.diff(sums[offsets])
+    masses[np.diff(offsets) == 0] = 1.0
+    return masses
+
+
+def pair_count_of(graph: PinBoardGraph) -> int:
+    """Return how many pairs an exact count looks at: the sum over boards of n * n."""
+    sizes = np.diff(graph.board_edges[0]).astype(np.float64)
+    return int(sizes @ sizes)
+
+
+def count_exactly(
+    graph: PinBoardGraph,
+    neighbour_count: int,
+    *,
+    threads: int,
+    advance: Callable[[int], object],
+) -> NeighbourLists:
+    """Find every pin's best neighbours from all pairs.
+
+    Args:
+        graph: To count on.
+        neighbour_count: How many to keep for each pin.
+        threads: At most so many at once; the result does not depend on it.
+        advance: Told how many pins were finished.
+    """
+    weights = board_weights(graph)
+    scales = (1.0 / np.sqrt(pin_masses(graph))).astype(np.float32)
+    begins = range(0, graph.pin_count, _BLOCK_PINS)
+
+    def count_block(begin: int) -> tuple[NDArray[Any], ...]:
+        pins = (begin, min(begin + _BLOCK_PINS, graph.pin_count))
+        totals = np.zeros(graph.pin_count)
+        found: tuple[NDArray[Any], ...] = pair_kernels.count_pairs(
+            graph.pin_edges, graph.board_edges, weights, scales, pins, neighbour_count, totals
+        )
+        advance(pins[1] - pins[0])
+        return found
+
+    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="count-pairs") as pool:
+        blocks = list(pool.map(count_block, begins))
+    counts, rows, scores = (
+        np.concatenate([block[i] for block in blocks] or [np.empty(0)]) for i in range(3)
+    )
+    return NeighbourLists(
+        np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        rows.astype(np.int32),
+        scores.astype(np.float32),
+    )

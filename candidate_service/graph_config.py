@@ -1,0 +1,113 @@
+"""Settings of what is made of the pin-board graph: pruning, walks, co-occurrence."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from candidate_service.cooccurrence import CooccurrenceSettings
+from candidate_service.graph import PruneSettings
+from candidate_service.walk import PixieSettings
+from service_runtime.config import ServiceConfig
+
+
+class GraphConfig(ServiceConfig):
+    """The part of the service's settings that the graph's jobs and sources read."""
+
+    # Jobs: build_graph.
+    graph_board_pin_count_min: int = Field(
+        2, ge=1, le=1000, description="Boards with fewer pins are left out: they lead nowhere."
+    )
+    graph_board_pin_count_max: int = Field(
+        10_000, ge=2, le=10_000_000, description="Of a larger board a sample is kept. Guess."
+    )
+    graph_degree_exponent: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="A pin on d boards keeps d**x; 1 = all. Pixie: 0.91 on 100 billion edges.",
+    )
+    graph_degree_kept_min: int = Field(
+        10, ge=1, le=1_000_000, description="A pin keeps at least so many boards (OmniSage)."
+    )
+    graph_degree_kept_max: int = Field(
+        10_000, ge=1, le=10_000_000, description="A pin keeps at most so many boards (OmniSage)."
+    )
+
+    # Jobs: build_board_cooccurrence.
+    cooccurrence_neighbour_count: int = Field(
+        300, ge=1, le=10_000, description="Neighbours kept for each pin, 8 bytes each. Measured."
+    )
+    cooccurrence_exact_pair_count_max: int = Field(
+        2_000_000_000,
+        ge=0,
+        description="With at most so many pairs on common boards all are counted; else sampled.",
+    )
+    cooccurrence_pair_count: int = Field(
+        2000, ge=10, le=1_000_000, description="Pairs sampled for each pin, about. Measured."
+    )
+
+    # Source: pixie.
+    graph_in_memory: bool = Field(
+        default=True,
+        description="Copy the graph into memory at start: faster walks than on the mapped file.",
+    )
+    pixie_step_count: int = Field(
+        100_000, ge=1000, le=2_000_000, description="Steps of all walks of a query (N). Measured."
+    )
+    pixie_restart: float = Field(
+        0.5, gt=0, le=1, description="Chance of going back after a step (alpha). Measured."
+    )
+    pixie_early_stop_pin_count: int = Field(
+        2000, ge=1, le=10_000_000, description="A walk ends when so many pins (n_p; Pixie: 2000) …"
+    )
+    pixie_early_stop_visit_count: int = Field(
+        4, ge=0, le=1_000_000, description="… were seen so often (n_v; Pixie: 4); 0 = never."
+    )
+    pixie_bias: float = Field(
+        0.9, ge=0, le=1, description="Chance that a hop keeps to the viewer's language. Guess."
+    )
+    pixie_boost: bool = Field(
+        default=False,
+        description="Favour pins that several query pins lead to (Eq. 3). Measured: no gain.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> GraphConfig:
+        for low, high in (
+            ("graph_board_pin_count_min", "graph_board_pin_count_max"),
+            ("graph_degree_kept_min", "graph_degree_kept_max"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(
+                    f"{low} ({getattr(self, low)}) must not be above {high} ({getattr(self, high)})"
+                )
+        return self
+
+    def prune_settings(self) -> PruneSettings:
+        """Return which edges of the graph are worth keeping."""
+        return PruneSettings(
+            board_pin_count_min=self.graph_board_pin_count_min,
+            board_pin_count_max=self.graph_board_pin_count_max,
+            degree_exponent=self.graph_degree_exponent,
+            degree_kept_min=self.graph_degree_kept_min,
+            degree_kept_max=self.graph_degree_kept_max,
+        )
+
+    def cooccurrence_settings(self) -> CooccurrenceSettings:
+        """Return how neighbours are found and how many are kept."""
+        return CooccurrenceSettings(
+            neighbour_count=self.cooccurrence_neighbour_count,
+            exact_pair_count_max=self.cooccurrence_exact_pair_count_max,
+            pair_count=self.cooccurrence_pair_count,
+        )
+
+    def pixie_settings(self) -> PixieSettings:
+        """Return how far and how the source walks."""
+        return PixieSettings(
+            step_count=self.pixie_step_count,
+            restart=self.pixie_restart,
+            early_stop_pin_count=self.pixie_early_stop_pin_count,
+            early_stop_visit_count=self.pixie_early_stop_visit_count,
+            bias=self.pixie_bias,
+            boost=self.pixie_boost,
+        )

@@ -1,0 +1,188 @@
+"""Find the pins that share boards with each pin, from the current graph.
+
+While all pairs on common boards can be counted they are, in this process. Beyond that a map and
+reduce through the batch engine: boards emit sampled pairs, so that every pin gets about the same
+number, and the reduce adds them up (Liu et al. 2017, section 3).
+"""
+
+# ruff: noqa: S608  queries are put together from our own names and numbers, never from data
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from candidate_service import cooccurrence, graph, pair_kernels
+from candidate_service.config import CandidateConfig
+from candidate_service.cooccurrence import NeighbourLists
+from candidate_service.graph import PinBoardGraph
+from service_runtime.job import JobContext, run_job
+
+MODES: Final = ("auto", "exact", "sampled")
+
+_PAIRS: Final = pa.schema(
+    [("pin", pa.int32()), ("neighbour", pa.int32()), ("weight", pa.float64())]
+)
+_WRITE_ROWS: Final = 1_000_000
+
+
+def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
+    """Build and publish the neighbour lists.
+
+    Returns:
+        Counts of pins and neighbours, the mode, and how many pins have none.
+
+    Raises:
+        NotReady: There is no graph yet.
+    """
+    store, settings = context.generations, context.config.cooccurrence_settings()
+    source = store.open_latest_good(graph.ARTIFACT, format_version=graph.FORMAT_VERSION)
+    opened = PinBoardGraph.open(source)
+    mode = getattr(context.arguments, "mode", "auto")
+    if mode == "auto":
+        is_small = cooccurrence.pair_count_of(opened) <= settings.exact_pair_count_max
+        mode = "exact" if is_small else "sampled"
+    if mode == "exact":
+        lists = cooccurrence.count_exactly(
+            opened,
+            settings.neighbour_count,
+            threads=context.engine.threads,
+            advance=context.progress("board_cooccurrence: pins", total=opened.pin_count),
+        )
+    else:
+        lists = count_sampled(context, opened)
+    with store.draft(cooccurrence.ARTIFACT, format_version=cooccurrence.FORMAT_VERSION) as draft:
+        lists.write(draft.folder)
+        counts = {
+            "pin_count": len(lists),
+            "neighbour_count": len(lists.rows),
+            "pin_without_neighbours_count": int((np.diff(lists.offsets) == 0).sum()),
+        }
+        generation = draft.publish(
+            as_of_us=source.manifest.as_of_us,
+            inputs={graph.ARTIFACT: source.id},
+            counts=counts,
+            details={
+                "id_space": source.manifest.details["id_space"],
+                "pin_count": len(lists),
+                "mode": mode,
+            },
+        )
+    return {"generation": generation.id, "mode": mode, **counts}
+
+
+def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -> NeighbourLists:
+    """Map and reduce: sample pairs board by board, add up, keep each pin's best."""
+    engine, settings, seed = context.engine, context.config.cooccurrence_settings(), context.seed
+    scratch_root = context.data_root / "scratch"
+    scratch_root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="board-cooccurrence-", dir=scratch_root))
+    try:
+        _write_edges(opened, folder / "edges")
+        engine.table("edges", folder / "edges")
+        masses = cooccurrence.pin_masses(opened)
+        engine.register(
+            "masses",
+            pa.table({"pin": np.arange(opened.pin_count, dtype=np.int32), "mass": masses}),
+        )
+
+        def sample(batch: pa.RecordBatch) -> pa.Table:
+            return _sample(batch, settings.pair_count, seed)
+
+        engine.map_lists(
+            "edges",
+            "board",
+            ["pin", "degree"],
+            sample,
+            _PAIRS,
+            out=folder / "pairs",
+            name="pairs",
+            order_by=["pin"],
+            progress=context.progress("board_cooccurrence: boards", total=_filled(opened)),
+        )
+        engine.sql(
+            "select pin, neighbour, sum(weight) as weight from pairs group by pin, neighbour",
+            name="counted",
+        )
+        engine.sql(
+            "select counted.pin as pin, counted.neighbour as neighbour, "
+            "cast(counted.weight / sqrt(here.mass * there.mass) as real) as score "
+            "from counted join masses here on counted.pin = here.pin "
+            "join masses there on counted.neighbour = there.pin",
+            name="scored",
+        )
+        engine.sql(
+            "select pin, neighbour, score from (select pin, neighbour, score, row_number() over ("
+            "partition by pin order by score desc, neighbour) as place from scored) numbered "
+            f"where place <= {settings.neighbour_count} order by pin, score desc, neighbour",
+            out=folder / "lists",
+        )
+        kept = pq.read_table(folder / "lists")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    counts = np.bincount(kept.column("pin").to_numpy(), minlength=opened.pin_count)
+    return NeighbourLists(
+        np.concatenate(([0], np.cumsum(counts))),
+        kept.column("neighbour").to_numpy(),
+        np.minimum(kept.column("score").to_numpy(), np.float32(1)),
+    )
+
+
+def _filled(opened: PinBoardGraph) -> int:
+    return int((np.diff(opened.board_edges[0]) > 0).sum())
+
+
+def _write_edges(opened: PinBoardGraph, folder: Path) -> None:
+    """Write each save as a row (board, pin, degree of the pin), board by board."""
+    offsets, pins = opened.board_edges
+    folder.mkdir()
+    degrees = np.diff(opened.pin_edges[0]).astype(np.int32)
+    boards = np.repeat(np.arange(opened.board_count, dtype=np.int32), np.diff(offsets))
+    schema = pa.schema([("board", pa.int32()), ("pin", pa.int32()), ("degree", pa.int32())])
+    with pq.ParquetWriter(folder / "edges.parquet", schema) as writer:
+        for begin in range(0, len(pins), _WRITE_ROWS):
+            part = slice(begin, begin + _WRITE_ROWS)
+            columns = [boards[part], pins[part], degrees[pins[part]]]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _sample(batch: pa.RecordBatch, pair_count: int, seed: int) -> pa.Table:
+    """Emit the sampled pairs of some boards, each with the weight 1 / n of its board."""
+    lists = batch.column("pin")
+    offsets = lists.offsets.to_numpy()
+    first, last = int(offsets[0]), int(offsets[-1])
+    pins: NDArray[np.int32] = lists.values.to_numpy()[first:last]
+    degrees = batch.column("degree").values.to_numpy()[first:last]
+    boards = batch.column("board").to_numpy()
+    columns = pair_kernels.sample_pairs(
+        boards, offsets - offsets[0], pins, degrees, pair_count, seed
+    )
+    return pa.table(list(columns), schema=_PAIRS)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the job's own arguments."""
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="auto",
+        help="count all pairs, or a sample through the batch engine (default: by size)",
+    )
+
+
+def main() -> None:
+    """Run the job as a process."""
+    run_job("build_board_cooccurrence", run, CandidateConfig, add_arguments=add_arguments)
+
+
+if __name__ == "__main__":
+    main()
