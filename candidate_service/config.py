@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from service_runtime.config import ServiceConfig
+from candidate_service.graph_config import GraphConfig
 
 
-class CandidateConfig(ServiceConfig):
+class CandidateConfig(GraphConfig):
     """Settings of the service and of the jobs that build what it serves."""
 
     model_config = SettingsConfigDict(env_prefix="CANDIDATE_SERVICE_", frozen=True, extra="forbid")

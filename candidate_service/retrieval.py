@@ -1,0 +1,203 @@
+"""Ask the candidate sources side by side under one deadline; the late and the broken are named.
+
+Each question runs on a small pool of threads. A source that has not answered in time is left out of
+the answer; its thread comes back when the source sees the stop that it was given. A source whose
+threads do not come back is not asked any more until they do, so that it cannot use up the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitTimeoutError
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import Lock
+
+from candidate_service.candidate import CandidateList, CandidateQuery, CandidateSource
+from candidate_service.selection import without
+from service_runtime.errors import CorkboardError, NotReady
+from service_runtime.telemetry import logger
+
+log = logger("retrieval")
+
+
+class Status(StrEnum):
+    """How one source fared."""
+
+    OK = "ok"
+    LATE = "late"
+    FAILED = "failed"
+    NOT_READY = "not_ready"
+
+
+@dataclass(frozen=True, slots=True)
+class EnabledSource:
+    """A source that may be asked.
+
+    Attributes:
+        source: It.
+        candidate_count: How many candidates it is asked for when the request does not say.
+        leaves_out_excluded: Whether it drops the query's excluded rows itself; others are asked for
+            more, so that enough is left when those are dropped.
+        generations: The generation of each of its artifacts; raises NotReady when one is missing.
+    """
+
+    source: CandidateSource
+    candidate_count: int
+    leaves_out_excluded: bool
+    generations: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of asking one source.
+
+    Attributes:
+        status: How it fared; the list is empty unless OK.
+        reason: Why it was left out; empty with OK.
+        candidates: Its list, without excluded rows, cut to the quota.
+        duration_us: From the start of asking to the answer, or to when it was given up.
+        generation: What it answered from, `artifact=id` joined by commas.
+    """
+
+    status: Status
+    reason: str
+    candidates: CandidateList
+    duration_us: int
+    generation: str
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question on its way."""
+
+    enabled: EnabledSource
+    limit: int
+    generation: str
+    future: Future[tuple[CandidateList, float]]
+
+
+class Retrieval:
+    """The enabled sources and the threads that ask them; safe from any number of threads."""
+
+    def __init__(
+        self,
+        sources: Sequence[EnabledSource],
+        *,
+        thread_count: int,
+        stuck_count_max: int,
+        grace_s: float,
+        clock: Callable[[], float],
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        """Start no thread before the first question.
+
+        Args:
+            sources: In the order of answers.
+            thread_count: Most questions at work at once, >= 1.
+            stuck_count_max: A source with so many late answers outstanding is not asked.
+            grace_s: How long after a query's stop an answer is still taken.
+            clock: Monotonic seconds, to tell how long a source took.
+            on_outcome: Told each outcome, for metrics.
+        """
+        self.sources = {enabled.source.name: enabled for enabled in sources}
+        self._pool = ThreadPoolExecutor(thread_count, "source")
+        self._stuck_count_max = stuck_count_max
+        self._grace_s = grace_s
+        self._clock = clock
+        self._on_outcome = on_outcome
+        self._stuck = dict.fromkeys(self.sources, 0)
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Take no more questions; threads end when their source answers."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def ask(
+        self, query: CandidateQuery, limits: Mapping[str, int], *, pin_count: int
+    ) -> list[Outcome]:
+        """Ask the named sources.
+
+        Args:
+            query: What to find candidates for; its stop is the deadline.
+            limits: Quota by source name; 0 = the source's own. All names are known.
+            pin_count: Rows of the catalogue that the answer is told in.
+
+        Returns:
+            One outcome for each name, in the fixed order of the sources.
+        """
+        asked = [
+            self._begin(enabled, query, limits[name] or enabled.candidate_count)
+            for name, enabled in self.sources.items()
+            if name in limits
+        ]
+        outcomes = [
+            one if isinstance(one, Outcome) else self._finish(one, query, pin_count)
+            for one in asked
+        ]
+        for outcome in outcomes:
+            self._on_outcome(outcome)
+        return outcomes
+
+    def _begin(self, enabled: EnabledSource, query: CandidateQuery, limit: int) -> _Asked | Outcome:
+        name = enabled.source.name
+        try:
+            generations = enabled.generations()
+        except NotReady as fault:
+            return _left_out(name, Status.NOT_READY, fault.message)
+        if self._stuck[name] >= self._stuck_count_max:
+            return _left_out(name, Status.LATE, "earlier calls have not come back yet")
+        wanted = limit
+        if not enabled.leaves_out_excluded:
+            wanted += min(len(query.excluded_rows), limit)
+        generation = ",".join(f"{artifact}={at}" for artifact, at in generations.items())
+        future = self._pool.submit(self._retrieve, enabled.source, query, wanted)
+        return _Asked(enabled, limit, generation, future)
+
+    def _retrieve(
+        self, source: CandidateSource, query: CandidateQuery, limit: int
+    ) -> tuple[CandidateList, float]:
+        started = self._clock()
+        return source.retrieve(query, limit), self._clock() - started
+
+    def _finish(self, asked: _Asked, query: CandidateQuery, pin_count: int) -> Outcome:
+        name = asked.enabled.source.name
+        wait_s = query.stop.remaining_seconds() + self._grace_s
+        started = self._clock()
+        try:
+            found, seconds = asked.future.result(min(wait_s, 3600.0))
+        except WaitTimeoutError:
+            if not asked.future.done():
+                return self._give_up(asked, self._clock() - started)
+            return self._failed(name, TimeoutError("the source ran into a time limit of its own"))
+        except NotReady as fault:
+            return _left_out(name, Status.NOT_READY, fault.message)
+        except Exception as fault:  # noqa: BLE001  whatever breaks one source, the others answer
+            return self._failed(name, fault)
+        kept = without(found, excluded=query.excluded_rows, pin_count=pin_count, limit=asked.limit)
+        return Outcome(Status.OK, "", kept, round(seconds * 1e6), asked.generation)
+
+    def _give_up(self, asked: _Asked, waited_s: float) -> Outcome:
+        """Leave a late source out; count its thread as stuck until it comes back."""
+        name = asked.enabled.source.name
+        if asked.future.cancel():
+            return _left_out(name, Status.LATE, "no thread was free in time", waited_s)
+        with self._lock:
+            self._stuck[name] += 1
+        asked.future.add_done_callback(lambda _: self._come_back(name))
+        log.warning("source.timed_out", source=name, waited_seconds=round(waited_s, 6))
+        return _left_out(name, Status.LATE, "did not answer before the deadline", waited_s)
+
+    def _come_back(self, name: str) -> None:
+        with self._lock:
+            self._stuck[name] -= 1
+
+    def _failed(self, name: str, fault: Exception) -> Outcome:
+        log.error("source.failed", source=name, exc_info=fault)
+        shown = fault.message if isinstance(fault, CorkboardError) else type(fault).__name__
+        return _left_out(name, Status.FAILED, shown)
+
+
+def _left_out(name: str, status: Status, reason: str, seconds: float = 0.0) -> Outcome:
+    return Outcome(status, reason, CandidateList.empty(name), round(seconds * 1e6), "")
