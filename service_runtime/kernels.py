@@ -257,7 +257,7 @@ def join_ids(
 @njit(cache=True, nogil=True)
 def find_bad_id(source: Bytes, starts: Places, stops: Places, bytes_max: int) -> tuple[int, int]:
     """
-    Find the first id that is empty, too long or has a control character (Unicode class Cc).
+    Find the first id that is empty, too long or has a control character (of ASCII).
 
     Args:
         source: UTF-8 bytes, uint8[s].
@@ -274,10 +274,7 @@ def find_bad_id(source: Bytes, starts: Places, stops: Places, bytes_max: int) ->
             return index, 1
         if length > bytes_max:
             return index, 2
-        before = np.uint8(0)
         for place in range(starts[index], stops[index]):
-            byte = source[place]
-            if byte < 0x20 or byte == 0x7F or (before == 0xC2 and 0x80 <= byte < 0xA0):
+            if source[place] < 0x20 or source[place] == 0x7F:
                 return index, 3
-            before = byte
     return -1, 0

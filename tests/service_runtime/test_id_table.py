@@ -19,7 +19,11 @@ from tests.naive.id_table import NaiveIdTable
 # ids share prefixes and differ in length only.
 ids = st.one_of(
     st.text("ab", min_size=1, max_size=12),
-    st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=32),
+    st.text(
+        st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]),
+        min_size=1,
+        max_size=32,
+    ),
 )
 id_lists = st.lists(ids, unique=True, max_size=60)
 
@@ -129,7 +133,6 @@ def test_impossible_ids_are_unknown_not_errors(tmp_path: Path) -> None:
         (["a", ""], "is empty"),
         (["a\nb"], "control character"),
         (["a\x7f"], "control character"),
-        (["a\x85"], "control character"),
         (["x" * (ID_BYTES_MAX + 1)], "longer than 128 bytes"),
         (["ü" * 65], "longer than 128 bytes"),
         (["b", "a", "b"], "'b' occurs twice, as number 0 and 2"),
