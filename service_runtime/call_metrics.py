@@ -62,7 +62,7 @@ class CallMetrics(Collector):
         self._service = service
         self._waiting_count = waiting_count
         self._lock = threading.Lock()
-        self._in_flight = 0
+        self.in_flight = 0
         self._ended: dict[tuple[str, str], int] = {}
         self._times: dict[str, _Times] = {}
         self._queued = _Times()
@@ -71,13 +71,13 @@ class CallMetrics(Collector):
     def begin(self) -> None:
         """A worker took up a call."""
         with self._lock:
-            self._in_flight += 1
+            self.in_flight += 1
 
     def end(self, method: str, code: str, seconds: float, queue_seconds: float) -> None:
         """The call that began is over."""
         key = (method, code)
         with self._lock:
-            self._in_flight -= 1
+            self.in_flight -= 1
             self._ended[key] = self._ended.get(key, 0) + 1
             times = self._times.get(method)
             if times is None:
@@ -104,7 +104,7 @@ class CallMetrics(Collector):
             for method, times in self._times.items():
                 seconds.add_metric([method], times.buckets(), times.total)
             queued.add_metric([], self._queued.buckets(), self._queued.total)
-            in_flight = self._in_flight
+            in_flight = self.in_flight
         yield from (ended, seconds, queued)
         yield GaugeMetricFamily(f"{name}_requests_in_flight", "Calls being served.", in_flight)
         yield GaugeMetricFamily(

@@ -26,6 +26,8 @@ def allowed(config_class: type[BaseModel], name: str) -> str:
     schema = schema_of(config_class, name)
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
+    for option in schema.get("anyOf", ()):  # an optional field keeps its range one level down
+        schema = {**option, **schema}
     parts = [" or ".join(str(schema.get("format", kind)) for kind in types_of(schema)) or "value"]
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))

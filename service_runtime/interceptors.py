@@ -87,7 +87,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._log = logger("call").bind()
         self._boot = os.urandom(6).hex()
         self._numbers = count()
-        self._queue_count_max = config.queue_count_max
+        self._call_count_max = config.workers() + config.queue_count_max
         self._waiting_count = pools.calls.waiting_count
         self._metrics = CallMetrics(metrics.service, metrics.registry, self._waiting_count)
 
@@ -105,7 +105,10 @@ class CallInterceptor(grpc.ServerInterceptor):
         dressed = self._dressed.get(method)
         if dressed is None or dressed.inner is not handler:
             dressed = self._dressed[method] = self._dress(method, handler)
-        if self._waiting_count() > self._queue_count_max or not self.is_ready:
+        # A call on its way from the queue to its worker is in neither count: a few too many may
+        # come in, none too few.
+        is_full = self._waiting_count() + self._metrics.in_flight >= self._call_count_max
+        if is_full or not self.is_ready:
             return dressed.refuse
         _arrival_var.set(time.monotonic())
         return dressed.serve
@@ -128,6 +131,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         def serve(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.monotonic()
             waited = started - _arrival_var.get(started)
+            peer = context.peer()
             metrics.begin()
             error = ""
             try:
@@ -140,7 +144,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             finally:
                 code, seconds = _final_code(context), time.monotonic() - started
                 metrics.end(name, code, seconds, waited)
-                self._write_line(name, code, seconds, waited, context.peer(), error)
+                self._write_line(name, code, seconds, waited, peer, error)
 
         return serve
 
@@ -151,7 +155,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             if key == REQUEST_ID_KEY:
                 request_id = value if isinstance(value, str) else ""
                 break
-        if not (0 < len(request_id) <= REQUEST_ID_CHARS_MAX and request_id.isprintable()):
+        if not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:  # gRPC itself lets only ASCII pass
             request_id = f"{self._boot}{next(self._numbers):x}"
         request_id_var.set(request_id)
         seconds = context.time_remaining()

@@ -6,6 +6,7 @@ dotted noun and a past verb, the rest are keys. A log that cannot be written nev
 """
 
 import contextlib
+import json
 import logging
 import sys
 import threading
@@ -227,4 +228,5 @@ def _to_json(event: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(event, default=str, option=_JSON)
     except TypeError:  # text that is no valid Unicode, numbers above 64 bits
-        return orjson.dumps({str(key): repr(value) for key, value in event.items()})
+        texts = {str(k): v if isinstance(v, str) else repr(v) for k, v in event.items()}
+        return json.dumps(texts).encode()
