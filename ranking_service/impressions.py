@@ -10,7 +10,7 @@ import hashlib
 import queue
 import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +223,7 @@ def decode_record(payload: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
         raise Corrupted(f"an impression record cannot be read: {fault}") from fault
 
 
-def impression_rows(payload: bytes) -> list[dict[str, Any]]:
+def impression_table(payload: bytes) -> pa.Table:
     """
     One row of IMPRESSION_SCHEMA for each pin that a record shows.
 
@@ -231,38 +231,46 @@ def impression_rows(payload: bytes) -> list[dict[str, Any]]:
         Corrupted: If this is no record of ours.
     """
     header, features = decode_record(payload)
+    try:
+        return _table(header, features)
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as fault:
+        raise Corrupted(f"an impression record cannot be read: {fault}") from fault
+
+
+def _table(header: dict[str, Any], features: NDArray[np.float32]) -> pa.Table:
     answer = header["answer"]
+    pins, count = answer["pins"], len(answer["pins"])
     shared = {
-        "list_id": answer["list_id"],
-        "request_id": answer["request_id"],
+        **{name: answer[name] for name in ("list_id", "request_id", "user_id", "query_pin_id")},
         "impression_time_us": header["time_us"],
         "feature_time_us": header["time_us"],
         "generations_as_of_us": header["as_of_us"],
         "generations": orjson.dumps(answer["generations"], option=orjson.OPT_SORT_KEYS).decode(),
-        "user_id": answer["user_id"],
         "surface": Surface(answer["surface"]).name.lower(),
-        "query_pin_id": answer["query_pin_id"],
         "model": answer["model"],
         "feature_set": header["feature_set"],
     }
-    return [
-        {
-            **shared,
-            "position": position,
-            "pin_id": pin["pin_id"],
-            "score": pin["score"],
-            "because_pin_id": pin["because_pin_id"],
-            "propensity": pin["propensity"],
-            "sources": [reason["source"] for reason in pin["sources"]],
-            "source_ranks": [reason["rank"] for reason in pin["sources"]],
-            "source_scores": [reason["score"] for reason in pin["sources"]],
-            "source_query_pin_ids": [reason["query_pin_id"] for reason in pin["sources"]],
-            "features": row,
-        }
-        for position, (pin, row) in enumerate(zip(answer["pins"], features, strict=True))
-    ]
-
-
-def impression_table(rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows of `impression_rows` as a table."""
-    return pa.Table.from_pylist(list(rows), schema=IMPRESSION_SCHEMA)
+    own = {
+        name: [pin[name] for pin in pins]
+        for name in ("pin_id", "score", "because_pin_id", "propensity")
+    }
+    reasons = {
+        column: [[reason[field] for reason in pin["sources"]] for pin in pins]
+        for column, field in (
+            ("sources", "source"),
+            ("source_ranks", "rank"),
+            ("source_scores", "score"),
+            ("source_query_pin_ids", "query_pin_id"),
+        )
+    }
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(features.shape[1])
+    columns = {
+        **{name: [value] * count for name, value in shared.items()},
+        "position": np.arange(count, dtype=np.int32),
+        **own,
+        **reasons,
+        "features": pa.ListArray.from_arrays(offsets, features.ravel()),
+    }
+    return pa.table({field.name: columns[field.name] for field in IMPRESSION_SCHEMA}).cast(
+        IMPRESSION_SCHEMA
+    )

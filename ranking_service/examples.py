@@ -1,0 +1,280 @@
+"""
+Impressions joined with what users did next: the labelled rows that train and judge a model.
+
+A pin that was shown is a positive if the same user acted on it, strongly enough, within the horizon
+after it was shown; a hide or report makes it a negative whatever else happened.  Features are the
+logged ones, never computed anew.  Nothing that was not known when a list was shown may stand behind
+its features: such rows are refused, all of them, with the first one named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ranking_service.features import FEATURE_NAMES
+from ranking_service.impressions import FEATURE_SET
+from service_runtime.batch.engine import BatchEngine
+from service_runtime.job import JobFailed
+
+DEFAULT_STRENGTHS: Final = {
+    "save": 1.0,
+    "purchase": 1.0,
+    "like": 0.8,
+    "share": 0.8,
+    "comment": 0.7,
+    "download": 0.7,
+    "long_click": 0.6,
+    "add_to_cart": 0.6,
+    "click": 0.3,
+    "close_up": 0.3,
+    "view": 0.1,
+}
+"""Strength of an action that carries none of its own, as the contract of profile_service says."""
+
+REJECTIONS: Final = ("hide", "report")
+"""Actions that make a shown pin a negative."""
+
+WINDOW_SHARE_MIN: Final = 0.25
+"""Part of the horizon that must be seen of an example before the validation begins. Guess."""
+
+ACTION_SCHEMA: Final = pa.schema(
+    [
+        ("action_id", pa.string()),
+        ("user_id", pa.string()),
+        ("pin_id", pa.string()),
+        ("action_type", pa.string()),
+        ("action_time_us", pa.int64()),
+        ("strength", pa.float32()),
+        ("list_id", pa.string()),
+    ]
+)
+"""What is read of the action log."""
+
+SHOWN_SCHEMA: Final = pa.schema(
+    [
+        ("list_id", pa.string()),
+        ("position", pa.int32()),
+        ("impression_time_us", pa.int64()),
+        ("feature_time_us", pa.int64()),
+        ("generations_as_of_us", pa.int64()),
+        ("user_id", pa.string()),
+        ("pin_id", pa.string()),
+        ("feature_set", pa.string()),
+        ("features", pa.list_(pa.float32())),
+    ]
+)
+"""What is read of the impressions."""
+
+
+class LeakDetected(JobFailed):
+    """Some rows know what nobody could know when their list was shown; nothing was trained."""
+
+    HINT = (
+        "replay with artifacts built --as-of the time of the replay, and look for clocks that are "
+        "ahead of each other"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """
+    Labelled rows in order of time, list and position. Arrays are parallel.
+
+    Attributes:
+        features: As logged, float32[n, f].
+        labels: 1 = the user acted, int8[n].
+        times_us: When the list was shown, int64[n].
+        lists: The list, int64[n], numbered in order.
+        user_parts: A number in [0, 2**16) made from the user's id, int64[n]: splits users evenly.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    times_us: NDArray[np.int64]
+    lists: NDArray[np.int64]
+    user_parts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return self.labels.size
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Examples":
+        """The examples where *chosen*, bool[n]."""
+        return Examples(
+            self.features[chosen],
+            self.labels[chosen],
+            self.times_us[chosen],
+            self.lists[chosen],
+            self.user_parts[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """
+    How examples are made.
+
+    Attributes:
+        as_of_us: Only what happened before this time counts.
+        horizon_us: How long after an impression an action counts.
+        strength_min: Least strength of an action that makes a positive.
+        validation_share: Share of the impressions, the newest, that is kept for judging.
+    """
+
+    as_of_us: int
+    horizon_us: int
+    strength_min: float
+    validation_share: float
+
+
+def open_tables(
+    engine: BatchEngine, impressions: Sequence[Path], actions: Path, *, as_of_us: int
+) -> None:
+    """Name the tables `shown` (each impression once) and `acted` (actions that can be labels)."""
+    engine.table("impression_files", list(impressions), schema=SHOWN_SCHEMA)
+    engine.table("action_files", actions, schema=ACTION_SCHEMA)
+    engine.sql(
+        f"""
+        SELECT * FROM (
+          SELECT *, row_number() OVER (
+            PARTITION BY list_id, position ORDER BY impression_time_us, pin_id) AS copy_number
+          FROM impression_files
+          WHERE feature_set = '{FEATURE_SET}' AND impression_time_us < {as_of_us}
+        ) AS numbered WHERE copy_number = 1
+        """,  # noqa: S608  our own constants
+        name="shown",
+    )
+    cases = " ".join(f"WHEN '{kind}' THEN {value}" for kind, value in DEFAULT_STRENGTHS.items())
+    engine.sql(
+        f"""
+        SELECT user_id, pin_id, list_id, action_type, action_time_us,
+          coalesce(cast(strength AS double), CASE action_type {cases} ELSE 0.0 END) AS strength
+        FROM action_files WHERE action_time_us < {as_of_us}
+        """,  # noqa: S608  our own constants
+        name="acted",
+    )
+
+
+def refuse_leaks(engine: BatchEngine) -> None:
+    """
+    Check that nothing behind a shown list is younger than the list.
+
+    Raises:
+        LeakDetected: If the data of a generation or a feature is later than the impression, or an
+            action that names a list is earlier than the list.
+    """
+    checks = {
+        "a generation knows what came after the list was shown": (
+            "SELECT list_id, impression_time_us, generations_as_of_us AS other_time_us "
+            "FROM shown WHERE generations_as_of_us > impression_time_us"
+        ),
+        "features were computed after the list was shown": (
+            "SELECT list_id, impression_time_us, feature_time_us AS other_time_us "
+            "FROM shown WHERE feature_time_us > impression_time_us"
+        ),
+        "an action on a list is earlier than the list": (
+            "SELECT s.list_id, s.impression_time_us, a.action_time_us AS other_time_us "
+            "FROM shown AS s JOIN acted AS a ON a.list_id = s.list_id AND a.pin_id = s.pin_id "
+            "AND a.user_id = s.user_id WHERE a.action_time_us < s.impression_time_us"
+        ),
+    }
+    for claim, query in checks.items():
+        engine.sql(query, name="leaks")
+        if count := engine.count("leaks"):
+            first = engine.read("leaks").slice(0, 1).to_pylist()[0]
+            raise LeakDetected(
+                f"{claim}: {count} rows, the first one in list {first['list_id']}: shown at "
+                f"{first['impression_time_us']}, other time {first['other_time_us']}",
+                report={"leaks": count},
+            )
+
+
+def validation_start(engine: BatchEngine, share: float) -> int:
+    """
+    The time from which on impressions are for judging: the newest *share* of them, at least.
+
+    Raises:
+        JobFailed: If all impressions are of one moment, so that nothing is left to train on.
+    """
+    engine.sql(
+        "SELECT impression_time_us, count(*) AS row_count FROM shown "
+        "GROUP BY impression_time_us ORDER BY impression_time_us",
+        name="moments",
+    )
+    moments = engine.read("moments")
+    times = moments["impression_time_us"].to_numpy()
+    counts = moments["row_count"].to_numpy()
+    if times.size < 2:
+        raise JobFailed(
+            f"{int(counts.sum())} usable impressions of {times.size} moment(s): one part must be "
+            "later than the other",
+            hint="replay at two times or more, or wait for more traffic; impressions of other "
+            "versions of the features are not usable",
+        )
+    newer = np.cumsum(counts[::-1])[::-1]
+    place = int(np.flatnonzero(newer >= share * counts.sum())[-1])
+    return int(times[max(place, 1)])
+
+
+def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int) -> Examples:
+    """
+    Label what was shown and read it.
+
+    For examples before *boundary_us* only actions before it count, so that training knows nothing
+    of the time it is judged on. Examples of whose horizon too little is over are left out.
+
+    Args:
+        engine: With the tables of `open_tables`.
+        labelling: How.
+        boundary_us: Where validation begins.
+    """
+    horizon, part = labelling.horizon_us, round(labelling.horizon_us * WINDOW_SHARE_MIN)
+    rejections = ", ".join(f"'{kind}'" for kind in REJECTIONS)
+    engine.sql(
+        f"""
+        SELECT s.list_id, s.position,
+          max(CASE WHEN a.strength >= {labelling.strength_min} THEN 1 ELSE 0 END) AS is_liked,
+          max(CASE WHEN a.action_type IN ({rejections}) THEN 1 ELSE 0 END) AS is_rejected
+        FROM shown AS s JOIN acted AS a ON a.user_id = s.user_id AND a.pin_id = s.pin_id
+        WHERE a.action_time_us >= s.impression_time_us
+          AND a.action_time_us < s.impression_time_us + {horizon}
+          AND (s.impression_time_us >= {boundary_us} OR a.action_time_us < {boundary_us})
+        GROUP BY s.list_id, s.position
+        """,  # noqa: S608  our own constants
+        name="outcomes",
+    )
+    engine.sql(
+        f"""
+        SELECT s.list_id, s.position, s.user_id, s.impression_time_us, s.features,
+          CASE WHEN o.is_liked = 1 AND o.is_rejected = 0 THEN 1 ELSE 0 END AS label
+        FROM shown AS s LEFT JOIN outcomes AS o
+          ON o.list_id = s.list_id AND o.position = s.position
+        WHERE (s.impression_time_us >= {boundary_us}
+               AND s.impression_time_us + {horizon} <= {labelling.as_of_us})
+           OR s.impression_time_us + {part} <= {boundary_us}
+        """,  # noqa: S608  our own constants
+        name="examples",
+    )
+    return _as_arrays(engine.read("examples"))
+
+
+def _as_arrays(table: pa.Table) -> Examples:
+    order = [(name, "ascending") for name in ("impression_time_us", "list_id", "position")]
+    table = table.sort_by(order)
+    values = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    lists = table["list_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    users = table["user_id"].combine_chunks().dictionary_encode()
+    parts = [crc32(word.encode()) % 65_536 for word in users.dictionary.to_pylist()]
+    return Examples(
+        features=values.astype(np.float32).reshape(table.num_rows, len(FEATURE_NAMES)),
+        labels=table["label"].to_numpy().astype(np.int8),
+        times_us=table["impression_time_us"].to_numpy(),
+        lists=lists.astype(np.int64),
+        user_parts=np.array([*parts, 0], np.int64)[users.indices.to_numpy()],
+    )

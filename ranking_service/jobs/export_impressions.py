@@ -1,0 +1,150 @@
+"""
+Impression logs to Parquet files by day, for training and for anyone's analysis.
+
+Each log below `live/impressions` is read from where the last export ended. The files of one export
+are complete before its end is remembered, so a run that was killed is simply done again.
+"""
+
+import os
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ranking_service.config import RankingConfig
+from ranking_service.impressions import impression_table
+from service_runtime.errors import Corrupted
+from service_runtime.event_log import read_log
+from service_runtime.job import JobContext, run_job
+
+NAME: Final = "export_impressions"
+ROWS_MAX: Final = 200_000
+"""Rows of a day kept in memory before a file is written."""
+
+_STATE_FILE: Final = "exported.json"
+_DAY_US: Final = 86_400_000_000
+
+
+def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
+    """
+    Export the impressions before `--as-of` that were not exported yet.
+
+    Returns:
+        Counts of answers, rows, damaged records and files.
+    """
+    out: Path = context.arguments.out or context.data_root / "events" / "impressions"
+    report = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
+    root = context.data_root / "live" / "impressions"
+    folders = sorted(path for path in root.glob("*") if path.is_dir())
+    advance = context.progress("exporting impression logs", len(folders))
+    for folder in folders:
+        for name, count in export_log(folder, out, as_of_us=context.as_of_us).items():
+            report[name] += count
+        advance(1)
+    return {**report, "out": str(out)}
+
+
+def export_log(folder: Path, out: Path, *, as_of_us: int) -> dict[str, int]:
+    """
+    Export one log from where it was left; stops before the first record at or after *as_of_us*.
+
+    Returns:
+        The counts of `run`.
+    """
+    start = _exported_position(folder)
+    counts = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
+    _remove_unfinished(folder.name, out, start)
+    days: dict[str, list[pa.Table]] = {}
+    kept = 0
+    position = start
+    for record in read_log(folder, start):
+        try:
+            table = impression_table(record.payload)
+        except Corrupted:
+            counts["damaged"] += 1
+            position = record.position_after
+            continue
+        time_us = table["impression_time_us"][0].as_py() if table.num_rows else 0
+        if time_us >= as_of_us:
+            break
+        position = record.position_after
+        counts["answers"] += 1
+        counts["rows"] += table.num_rows
+        if table.num_rows:
+            days.setdefault(_day(time_us), []).append(table)
+        kept += table.num_rows
+        if kept >= ROWS_MAX:
+            counts["files"] += _write(days, out, _stem(folder.name, start, position))
+            days, kept = {}, 0
+    counts["files"] += _write(days, out, _stem(folder.name, start, position))
+    if position > start:
+        _remember_position(folder, position)
+    return counts
+
+
+def _stem(log_name: str, start: int, position: int) -> str:
+    """Name of the files with the records up to a position, of an export from *start* on."""
+    return f"live-{log_name}-{start:020d}-{position:020d}"
+
+
+def _day(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%d")
+
+
+def _write(days: Mapping[str, list[pa.Table]], out: Path, stem: str) -> int:
+    """Write one file a day, each under its name only when it is whole; returns how many."""
+    for day, tables in sorted(days.items()):
+        path = out / f"day={day}" / f"{stem}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.writing")
+        pq.write_table(pa.concat_tables(tables), unfinished, compression="zstd")
+        unfinished.rename(path)
+    return len(days)
+
+
+def _remove_unfinished(log_name: str, out: Path, start: int) -> None:
+    """Remove what a run that was killed left behind: files from this start were never counted."""
+    for path in out.glob(f"day=*/live-{log_name}-{start:020d}-*.parquet"):
+        path.unlink()
+
+
+def _exported_position(folder: Path) -> int:
+    """Where the last export of a log ended."""
+    try:
+        return int(orjson.loads((folder / _STATE_FILE).read_bytes())["position"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError, TypeError) as fault:
+        raise Corrupted(
+            f"{folder / _STATE_FILE} cannot be read: {fault}",
+            hint="remove it to export everything again; training counts each impression once",
+        ) from fault
+
+
+def _remember_position(folder: Path, position: int) -> None:
+    path = folder / _STATE_FILE
+    unfinished = path.with_suffix(".writing")
+    with unfinished.open("wb") as file:
+        file.write(orjson.dumps({"position": position}))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The job's own arguments."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write (default: events/impressions of the data root)",
+    )
+
+
+if __name__ == "__main__":
+    run_job(NAME, run, RankingConfig, add_arguments=add_arguments)
