@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from candidate_service.graph_config import GraphConfig
+
+SOURCE_NAMES = ("ann", "board_cooccurrence", "pixie", "popular")
 
 
 class CandidateConfig(GraphConfig):
@@ -20,7 +22,7 @@ class CandidateConfig(GraphConfig):
 
     # Retrieval.
     sources: tuple[str, ...] = Field(
-        ("ann", "board_cooccurrence", "pixie", "popular"),
+        SOURCE_NAMES,
         description="Candidate sources that may be asked, in the order of the answer.",
     )
     retrieval_deadline_ms: float = Field(
@@ -119,6 +121,16 @@ class CandidateConfig(GraphConfig):
     statistics_decay_per_day: float = Field(
         0.01, ge=0, le=10, description="Decay of the counts ranking uses (PinnerSage's lambda)."
     )
+
+    @field_validator("sources")
+    @classmethod
+    def _sources_known_and_once(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(sources) - set(SOURCE_NAMES))
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(SOURCE_NAMES)}")
+        if len(set(sources)) != len(sources):
+            raise ValueError("a source is named twice")
+        return sources
 
     @model_validator(mode="after")
     def _recall_target_not_below_its_minimum(self) -> CandidateConfig:

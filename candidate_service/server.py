@@ -10,16 +10,21 @@ from functools import partial
 import grpc
 import numpy as np
 
-from candidate_service import vector_index
+from candidate_service import cooccurrence, graph, vector_index
 from candidate_service.artifacts import Artifacts
 from candidate_service.candidate import CandidateQuery, CandidateSource, Segment, Stop
 from candidate_service.config import CandidateConfig
+from candidate_service.cooccurrence import NeighbourLists
+from candidate_service.graph import PinBoardGraph
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
 from candidate_service.servicer import CandidateServicer
 from candidate_service.sources import popular
 from candidate_service.sources.ann import AnnSource, NeighbourCache
+from candidate_service.sources.board_cooccurrence import BoardCooccurrenceSource
+from candidate_service.sources.pixie import PixieSource
 from candidate_service.sources.popular import PopularSource
 from candidate_service.vector_index import open_index
+from candidate_service.walk import Walker
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.config import core_count
 from service_runtime.errors import NotReady
@@ -29,8 +34,6 @@ from service_runtime.telemetry import Metrics
 
 NAME = "candidate_service"
 SERVICE = "corkboard.candidate.v1.CandidateService"
-SELF_EXCLUDING = frozenset({"ann", "pixie", "popular"})
-"""Sources that leave out excluded rows themselves; the others are asked for more."""
 WARM_UP_S = 5.0
 SPARE_THREAD_COUNT = 2
 """Threads beyond the cores, so that late sources leave some to the others."""
@@ -89,20 +92,23 @@ def build_sources(
     """Open the artifacts of the enabled sources, in the order of the settings."""
     makers: Mapping[str, Callable[[], CandidateSource]] = {
         "ann": lambda: _ann(config, artifacts, metrics),
+        "board_cooccurrence": lambda: BoardCooccurrenceSource(
+            artifacts.add(cooccurrence.ARTIFACT, cooccurrence.FORMAT_VERSION, NeighbourLists.open)
+        ),
+        "pixie": lambda: _pixie(config, artifacts),
         "popular": lambda: PopularSource(
             artifacts.add(popular.ARTIFACT, popular.FORMAT_VERSION, popular.open_lists)
         ),
     }
     quotas = config.quotas()
-    sources = [(name, makers[name]()) for name in config.sources if name in makers]
     return [
         EnabledSource(
-            source,
+            source := makers[name](),
             candidate_count=quotas[name],
-            leaves_out_excluded=name in SELF_EXCLUDING,
+            leaves_out_excluded=True,
             generations=partial(artifacts.generations, source.artifacts),
         )
-        for name, source in sources
+        for name in config.sources
     ]
 
 
@@ -116,6 +122,14 @@ def _ann(config: CandidateConfig, artifacts: Artifacts, metrics: Metrics) -> Ann
     )
     remembered.set_function(lambda: _ratio(neighbours))
     return AnnSource(neighbours)
+
+
+def _pixie(config: CandidateConfig, artifacts: Artifacts) -> PixieSource:
+    def open_walker(generation: Generation) -> Walker:
+        opened = PinBoardGraph.open(generation, in_memory=config.graph_in_memory)
+        return Walker(opened, config.pixie_settings())
+
+    return PixieSource(artifacts.add(graph.ARTIFACT, graph.FORMAT_VERSION, open_walker))
 
 
 def _ratio(neighbours: Callable[[], NeighbourCache]) -> float:

@@ -173,6 +173,7 @@ def _lists(
     Pins with praise in the window come first, then those with older praise, then the newest.
     """
     creation = np.asarray(pc.fill_null(known.pins.column("creation_time_us"), 0))
+    recent, older = recent.clip(0.0), older.clip(0.0)  # strengths may be negative
     order = np.lexsort((np.arange(len(known)), -creation, -older, -recent)).astype(np.int32)
     scores = np.where(
         recent > 0,
