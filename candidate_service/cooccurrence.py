@@ -1,10 +1,9 @@
 """Pins that are on the same boards: how they are counted, scored, stored and read.
 
-The score of two pins is the cosine of their board vectors, where a board of n pins has the weight
-1 / n: sharing a small board says more than sharing one that collects everything.
+    score(p, q) = sum over shared boards b of 1 / n(b)  /  sqrt(d(p) * d(q))
 
-    score(p, q) = sum over shared boards 1/n(b)  /  sqrt(mass(p) * mass(q))
-    mass(p)     = sum over all boards of p 1/n(b)
+where board b has n(b) pins and pin p is on d(p) boards: the cosine of two pins' boards, but sharing
+a small board says more than sharing one that collects everything.
 """
 
 from __future__ import annotations
@@ -101,13 +100,9 @@ def board_weights(graph: PinBoardGraph) -> NDArray[np.float32]:
     return (1.0 / np.maximum(sizes, 1)).astype(np.float32)
 
 
-def pin_masses(graph: PinBoardGraph) -> NDArray[np.float64]:
-    """Return the sum of the weights of each pin's boards, float64[pins]; 1 for one on none."""
-    offsets, boards = graph.pin_edges
-    sums = np.concatenate(([0.0], np.cumsum(board_weights(graph)[boards], dtype=np.float64)))
-    masses: NDArray[np.float64] = np.diff(sums[offsets])
-    masses[np.diff(offsets) == 0] = 1.0
-    return masses
+def pin_degrees(graph: PinBoardGraph) -> NDArray[np.int32]:
+    """Return on how many boards each pin is, int32[pins]."""
+    return np.diff(graph.pin_edges[0]).astype(np.int32)
 
 
 def pair_count_of(graph: PinBoardGraph) -> int:
@@ -132,7 +127,7 @@ def count_exactly(
         advance: Told how many pins were finished.
     """
     weights = board_weights(graph)
-    scales = (1.0 / np.sqrt(pin_masses(graph))).astype(np.float32)
+    scales = (1.0 / np.sqrt(np.maximum(pin_degrees(graph), 1))).astype(np.float32)
     begins = range(0, graph.pin_count, _BLOCK_PINS)
 
     def count_block(begin: int) -> tuple[NDArray[Any], ...]:

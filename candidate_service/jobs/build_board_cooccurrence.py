@@ -89,10 +89,10 @@ def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -
     try:
         _write_edges(opened, folder / "edges")
         engine.table("edges", folder / "edges")
-        masses = cooccurrence.pin_masses(opened)
+        degrees = cooccurrence.pin_degrees(opened)
         engine.register(
-            "masses",
-            pa.table({"pin": np.arange(opened.pin_count, dtype=np.int32), "mass": masses}),
+            "degrees",
+            pa.table({"pin": np.arange(opened.pin_count, dtype=np.int32), "degree": degrees}),
         )
 
         def sample(batch: pa.RecordBatch) -> pa.Table:
@@ -115,9 +115,9 @@ def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -
         )
         engine.sql(
             "select counted.pin as pin, counted.neighbour as neighbour, "
-            "cast(counted.weight / sqrt(here.mass * there.mass) as real) as score "
-            "from counted join masses here on counted.pin = here.pin "
-            "join masses there on counted.neighbour = there.pin",
+            "cast(counted.weight / sqrt(cast(here.degree as double) * there.degree) as real) as score "
+            "from counted join degrees here on counted.pin = here.pin "
+            "join degrees there on counted.neighbour = there.pin",
             name="scored",
         )
         engine.sql(
@@ -133,7 +133,7 @@ def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -
     return NeighbourLists(
         np.concatenate(([0], np.cumsum(counts))),
         kept.column("neighbour").to_numpy(),
-        np.minimum(kept.column("score").to_numpy(), np.float32(1)),
+        kept.column("score").to_numpy(),
     )
 
 
@@ -145,7 +145,7 @@ def _write_edges(opened: PinBoardGraph, folder: Path) -> None:
     """Write each save as a row (board, pin, degree of the pin), board by board."""
     offsets, pins = opened.board_edges
     folder.mkdir()
-    degrees = np.diff(opened.pin_edges[0]).astype(np.int32)
+    degrees = cooccurrence.pin_degrees(opened)
     boards = np.repeat(np.arange(opened.board_count, dtype=np.int32), np.diff(offsets))
     schema = pa.schema([("board", pa.int32()), ("pin", pa.int32()), ("degree", pa.int32())])
     with pq.ParquetWriter(folder / "edges.parquet", schema) as writer:
