@@ -115,6 +115,7 @@ class Outcome(StrEnum):
     """How a step ended."""
 
     DONE = "done"
+    KEPT = "kept"  # a gate found the new artifact worse; the old one goes on serving
     SKIPPED = "skipped"
     FAILED = "failed"
     NOT_RUN = "not run"

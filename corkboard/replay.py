@@ -55,6 +55,7 @@ USERS_PER_DAY_MAX = 250
 USERS_PER_DAY_MIN = 10
 NEWCOMER_SHARE = 0.2
 ANSWER_LIMIT = 500
+OUTCOMES = {0: Outcome.DONE, 1: Outcome.KEPT}  # a job's exit code 1: its quality gate said no
 ASKING_THREADS = 2
 FAILED_SHARE_MAX = 0.05
 
@@ -110,15 +111,23 @@ def train_by_replay(
     try:
         folders = [replay_day(order, day, scratch, watcher) for day in days]
         watcher.said(TRAIN_STEP, "training")
-        arguments = [*job_arguments(order), "--impressions", *map(str, folders)]
+        arguments = [
+            *job_arguments(order),
+            "--set",
+            f"label_horizon_days={HORIZON_DAYS}",
+            "--impressions",
+            *map(str, folders),
+        ]
         code, line, said = run_module(
             TRAIN_STEP.module,
             arguments,
             lambda text: watcher.said(TRAIN_STEP, text),
         )
-        outcome = Outcome.DONE if code == 0 else Outcome.FAILED
-        reason = "" if code == 0 else "\n".join(said[-8:]) or f"exit code {code}"
-        result = StepResult(TRAIN_STEP, outcome, 0.0, parse_report(line), reason)
+        report = parse_report(line)
+        outcome = OUTCOMES.get(code, Outcome.FAILED)
+        last_words = "\n".join(said[-8:]) or f"exit code {code}"
+        reason = "" if code == 0 else str(report.get("error", last_words))
+        result = StepResult(TRAIN_STEP, outcome, 0.0, report, reason)
     except (ReplayFailed, CorkboardError) as error:
         result = StepResult(TRAIN_STEP, Outcome.FAILED, reason=str(error))
     finally:

@@ -207,6 +207,8 @@ class Stack:
             f"port={self._ports[service]}",
             f"fixed_time={self._fixed_time!r}",
         ]
+        if not self._asked_ports.get(service):
+            settings.append("metrics_port=0")  # several such stacks may run side by side
         if service == "ranking_service":
             settings.append(f"profile_target={self.targets['profile_service']}")
             settings.append(f"candidate_target={self.targets['candidate_service']}")

@@ -100,7 +100,10 @@ for _command in (
 def main() -> None:
     """Run the command line; errors become one sentence, a hint and an exit code."""
     try:
-        app()
+        app(prog_name="corkboard")
+    except Unavailable as error:
+        _say(error.message, error.hint or "does it run?  corkboard up starts it, status shows it")
+        sys.exit(exit_code_of(error))
     except CorkboardError as error:
         _say(error.message, error.hint)
         sys.exit(exit_code_of(error))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from corkboard.cli.hints import closest_pins
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot, Limit, Seed, connected
@@ -61,8 +62,10 @@ def recommend(
     out.print(recommendation_table(answer, title=f"For {user_id}", deeds=deeds))
     if answer.is_cold_start:
         notes.print(
-            f"[dim]teach it: corkboard record {user_id} PIN --type save, "
-            f"or corkboard declare {user_id} PIN PIN …[/dim]",
+            f"teach it: corkboard record {user_id} PIN --type save, "
+            f"or corkboard declare {user_id} PIN PIN …",
+            style="dim",
+            markup=False,
         )
 
 
@@ -183,11 +186,13 @@ def record(
             return
         known = _pin_or_none(client, pin_id)
     name = known.name if known is not None else pin_id
-    out.print(f"{recorded.code}: {user_id} {action_type} [bold]{name}[/bold]")
+    out.print(f"{recorded.code}: {user_id} {action_type}", Text(name, "bold"), markup=False)
     if known is not None and not known.is_known:
         notes.print(
-            f"[yellow]the catalogue does not know {pin_id}; the action is kept and counts once "
-            "the pin is imported and built[/yellow]",
+            f"the catalogue does not know {pin_id}; the action is kept and counts once the pin is "
+            "imported and built",
+            style="yellow",
+            markup=False,
         )
 
 
@@ -211,9 +216,9 @@ def declare(
     if as_json:
         print_json({"user_id": user_id, "pin_ids": chosen})
     elif chosen:
-        out.print(f"{user_id} is interested in {len(chosen)} pins: corkboard profile {user_id}")
+        out.print(f"{user_id} picked {len(chosen)}: corkboard profile {user_id}", markup=False)
     else:
-        out.print(f"the picks of {user_id} are taken back")
+        out.print(f"the picks of {user_id} are taken back", markup=False)
 
 
 def erase(

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot, ExitCode
 from corkboard.cli.output import notes, out, print_json
@@ -15,11 +17,13 @@ from corkboard.pipeline import STEP_NAMES, Order, Outcome, Step, StepResult, Wat
 
 MARKS = {
     Outcome.DONE: "[green]done[/green]",
+    Outcome.KEPT: "[yellow]kept[/yellow]",
     Outcome.SKIPPED: "[yellow]skipped[/yellow]",
     Outcome.FAILED: "[red]failed[/red]",
     Outcome.NOT_RUN: "[dim]not run[/dim]",
 }
 LINE_LENGTH_MAX = 60
+LEFT_OUT = frozenset({"job", "status", "seconds", "peak_memory_bytes", "as_of_us"})
 
 
 def build(
@@ -142,7 +146,7 @@ class StepDisplay(Watcher):
     def said(self, step: Step, line: str) -> None:
         """Show the step's last line of progress."""
         if step.name in self._tasks:
-            text = _readable(line)[:LINE_LENGTH_MAX]
+            text = escape(_readable(line)[:LINE_LENGTH_MAX])
             self._progress.update(self._tasks[step.name], description=text)
 
     def ended(self, result: StepResult) -> None:
@@ -150,7 +154,8 @@ class StepDisplay(Watcher):
         if (task := self._tasks.pop(result.step.name, None)) is not None:
             self._progress.remove_task(task)
         seconds = f"{result.seconds:6.1f} s" if result.outcome is Outcome.DONE else " " * 8
-        reason = f"  [dim]{result.reason.splitlines()[-1]}[/dim]" if result.reason else ""
+        last_words = escape(result.reason.splitlines()[-1]) if result.reason else ""
+        reason = f"  [dim]{last_words}[/dim]" if last_words else ""
         said = result.step.purpose if result.outcome is Outcome.DONE else ""
         self._progress.console.print(
             f"{MARKS[result.outcome]:<22} {result.step.name:<26}{seconds}  "
@@ -164,23 +169,26 @@ def print_results(results: Sequence[StepResult]) -> None:
 
     table = make_table("", "step", "outcome", "#seconds", "report")
     for result in results:
-        report = facts_in_words(result.report) if result.report else result.reason.splitlines()[-1:]
+        last_words = "".join(result.reason.splitlines()[-1:])
         table.add_row(
             result.step.name,
-            MARKS[result.outcome],
+            Text.from_markup(MARKS[result.outcome]),
             f"{result.seconds:.1f}" if result.seconds else "",
-            report if isinstance(report, str) else "".join(report),
+            last_words or facts_in_words(result.report),
         )
     out.print(table)
     for result in results:
         if result.outcome is Outcome.FAILED:
-            notes.print(f"[red]{result.step.name} failed:[/red]\n{result.reason}", markup=True)
+            notes.print(f"{result.step.name} failed:", style="red")
+            notes.print(result.reason, markup=False)
 
 
 def facts_in_words(report: Mapping[str, object]) -> str:
     """A job's report on one line: its numbers and words, without ids, paths and nested lists."""
     words = []
     for key, value in report.items():
+        if key in LEFT_OUT:
+            continue
         if isinstance(value, Mapping):
             inner = facts_in_words(value)
             words.append(inner)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corkboard.cli.build import build_all, print_results
+from corkboard.cli.data import import_showing, print_import
 from corkboard.cli.options import ArchiveFolder, CacheFolder, ExitCode, cache_folder
 from corkboard.cli.output import notes, out
 from corkboard.pipeline import Outcome
@@ -60,7 +61,7 @@ def demo(
         prepare_folder(folder)
         world.write(folder / "import")
     with timings.step("import"):
-        _import(folder)
+        print_import(import_showing(folder / "import", folder))
     with timings.step("build"):
         results = build_all(folder, as_of=time.time(), with_training=train)
     print_results(results)
@@ -124,12 +125,6 @@ class Timings:
         """All steps on one line."""
         steps = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self._seconds.items())
         out.print(f"[dim]{steps} · together {sum(self._seconds.values()):.1f} s[/dim]")
-
-
-def _import(folder: Path) -> None:
-    from corkboard.cli.data import import_folder_showing
-
-    import_folder_showing(folder / "import", folder)
 
 
 def _show(folder: Path, world_name: str, timings: Timings) -> None:

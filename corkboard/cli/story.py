@@ -90,15 +90,16 @@ def _tell_change(client: Client, story: Story, before: Recommendations) -> None:
     """Record one save and show what it changes, with the same seed."""
     name = client.titles([story.saved_pin_id]).get(story.saved_pin_id, story.saved_pin_id)
     recorded = client.record(story.user_id, story.saved_pin_id, "save", list_id=before.list_id)
-    out.print(f"\n{story.user_id} now saves [bold]{name}[/bold]: {recorded.code}")
+    out.print(f"\n{story.user_id} now saves", Text(name, "bold"), f"({recorded.code})")
     after = client.recommend(story.user_id, limit=PAGE * PAGES, seed=SEED)
     deeds = strongest_deeds(client.actions(story.user_id, limit=10_000))
     out.print(change_table(before, after, deeds))
     new = set(after.pin_ids) - set(before.pin_ids)
     because = sum(pin.because_pin_id == story.saved_pin_id for pin in after.pins)
     out.print(
-        f"{len(new)} of {len(after.pins)} pins are new, {because} of them because of {name}"
-        " [dim](same seed before and after, so nothing but the action changed)[/dim]",
+        f"{len(new)} of {len(after.pins)} pins are new, {because} of them because of {name} "
+        "(same seed before and after: nothing but the action changed)",
+        markup=False,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,13 +15,27 @@ from corkboard.reasons import evidence_in_words, reason_in_words
 BAR_WIDTH = 16
 
 
-def make_table(title: str, *columns: str, caption: str = "") -> Table:
+class DataTable(Table):
+    """A table whose strings are data: what looks like markup in them is shown as it is."""
+
+    def add_row(
+        self,
+        *cells: RenderableType | None,
+        style: StyleType | None = None,
+        end_section: bool = False,
+    ) -> None:
+        """Add a row; styled cells are handed over as `Text`."""
+        shown = [Text(cell) if isinstance(cell, str) else cell for cell in cells]
+        super().add_row(*shown, style=style, end_section=end_section)
+
+
+def make_table(title: str, *columns: str, caption: str = "") -> DataTable:
     """An empty table in our look; a column named `#…` is right-aligned without the sign."""
-    table = Table(
-        title=title or None,
+    table = DataTable(
+        title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
-        caption=caption or None,
+        caption=Text(caption) if caption else None,
         caption_justify="left",
         caption_style="dim",
         box=box.SIMPLE_HEAD,
@@ -87,7 +102,10 @@ def answer_notes(answer: answers.Recommendations) -> list[Text]:
     return [*lines, Text(" · ".join(facts), style="dim")]
 
 
-def ranked_table(answer: answers.RankedPins, deeds: Mapping[str, str] | None = None) -> Table:
+def ranked_table(
+    answer: answers.RankedPins,
+    deeds: Mapping[str, str] | None = None,
+) -> DataTable:
     """Given pins in order."""
     unknown = ", ".join(answer.unknown_pin_ids)
     caption = f"not in the catalogue: {unknown}" if unknown else ""
