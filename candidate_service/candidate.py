@@ -72,6 +72,7 @@ class CandidateQuery:
         stop: When to give up; a source that sees it expired returns what it has, or nothing.
         excluded_rows: Rows that will be dropped from every list, int32[x], ascending. A source may
             leave them out itself where that fills its list better; it need not.
+        unwanted_rows: Query rows and excluded rows together, ascending, repeats possible.
     """
 
     query_rows: NDArray[np.int32]
@@ -80,6 +81,7 @@ class CandidateQuery:
     segment: Segment
     stop: Stop
     excluded_rows: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    unwanted_rows: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the shapes and ranges.
@@ -105,7 +107,10 @@ class CandidateQuery:
             raise ValueError(message)
         rows.setflags(write=False)
         weights.setflags(write=False)
+        unwanted = np.sort(np.concatenate((rows, self.excluded_rows)))
+        object.__setattr__(self, "unwanted_rows", unwanted)
         self.excluded_rows.setflags(write=False)
+        self.unwanted_rows.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True)

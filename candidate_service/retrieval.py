@@ -41,12 +41,15 @@ class EnabledSource:
         leaves_out_excluded: Whether it drops the query's excluded rows itself; others are asked for
             more, so that enough is left when those are dropped.
         generations: The generation of each of its artifacts; raises NotReady when one is missing.
+        is_quick: Whether it only reads a prepared list, which takes less time than handing the
+            question to another thread; it is then asked in the caller's.
     """
 
     source: CandidateSource
     candidate_count: int
     leaves_out_excluded: bool
     generations: Callable[[], Mapping[str, str]]
+    is_quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +130,23 @@ class Retrieval:
         Returns:
             One outcome for each name, in the fixed order of the sources.
         """
-        asked = [
-            self._begin(enabled, query, limits[name] or enabled.candidate_count)
-            for name, enabled in self.sources.items()
-            if name in limits
-        ]
+        wanted = [enabled for name, enabled in self.sources.items() if name in limits]
+        asked = {
+            enabled.source.name: self._begin(enabled, query, limits[enabled.source.name])
+            for enabled in sorted(wanted, key=lambda enabled: enabled.is_quick)
+        }
         outcomes = [
             one if isinstance(one, Outcome) else self._finish(one, query, pin_count)
-            for one in asked
+            for one in (asked[enabled.source.name] for enabled in wanted)
         ]
         for outcome in outcomes:
             self._on_outcome(outcome)
         return outcomes
 
     def _begin(self, enabled: EnabledSource, query: CandidateQuery, limit: int) -> _Asked | Outcome:
+        """Hand the question to a thread; a quick source is asked on the spot."""
         name = enabled.source.name
+        limit = limit or enabled.candidate_count
         try:
             generations = enabled.generations()
         except NotReady as fault:
@@ -152,8 +157,22 @@ class Retrieval:
         if not enabled.leaves_out_excluded:
             wanted += min(len(query.excluded_rows), limit)
         generation = ",".join(f"{artifact}={at}" for artifact, at in generations.items())
-        future = self._pool.submit(self._retrieve, enabled.source, query, wanted)
+        future: Future[tuple[CandidateList, float]]
+        if enabled.is_quick:
+            future = self._answered(enabled.source, query, wanted)
+        else:
+            future = self._pool.submit(self._retrieve, enabled.source, query, wanted)
         return _Asked(enabled, limit, generation, future)
+
+    def _answered(
+        self, source: CandidateSource, query: CandidateQuery, limit: int
+    ) -> Future[tuple[CandidateList, float]]:
+        future: Future[tuple[CandidateList, float]] = Future()
+        try:
+            future.set_result(self._retrieve(source, query, limit))
+        except Exception as fault:  # noqa: BLE001  as of any source, told by _finish
+            future.set_exception(fault)
+        return future
 
     def _retrieve(
         self, source: CandidateSource, query: CandidateQuery, limit: int

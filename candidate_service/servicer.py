@@ -1,6 +1,6 @@
 """The wire edge: messages to values, call, values to messages."""
 
-# ruff: noqa: ARG002, D102, N802  methods have the names and arguments of the contract
+# ruff: noqa: D102  methods are documented in the contract
 
 from __future__ import annotations
 
@@ -118,14 +118,14 @@ def decode_query(
     request: wire.RetrieveCandidatesRequest, catalogue: Catalogue, queried: QueriedPins, stop: Stop
 ) -> CandidateQuery:
     """Return what the sources are asked."""
-    excluded = np.unique(catalogue.ids.rows(request.excluded_pin_ids))
+    excluded = np.sort(catalogue.ids.rows(request.excluded_pin_ids))
     return CandidateQuery(
         query_rows=queried.rows,
         weights=queried.weights,
         seed=request.seed,
         segment=Segment(request.viewer.language, request.viewer.country),
         stop=stop,
-        excluded_rows=excluded[excluded >= 0],
+        excluded_rows=excluded[np.searchsorted(excluded, 0) :],
     )
 
 

@@ -96,13 +96,12 @@ class AnnSource:
         if not len(queried) or limit <= 0 or query.stop.expired():
             return CandidateList.empty(NAME)
         share = max(1, limit // len(queried))
-        unwanted = np.union1d(query.query_rows, query.excluded_rows)
-        count = share + min(len(unwanted), share)
+        count = share + min(len(query.unwanted_rows), share)
         count += -count % COUNT_STEP
         rows, scores, indexes = [], [], []
         answers = neighbours.nearest(query.query_rows[queried], count)
         for query_index, (near, cosines) in zip(queried.tolist(), answers, strict=True):
-            kept = np.flatnonzero(~is_in(near, unwanted))[:share]
+            kept = np.flatnonzero(~is_in(near, query.unwanted_rows))[:share]
             rows.append(near[kept])
             scores.append(cosines[kept])
             indexes.append(np.full(len(kept), query_index, np.int32))

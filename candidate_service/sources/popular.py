@@ -137,9 +137,6 @@ class PopularSource:
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return the most popular pins for the viewer's segment; no query pin is behind them."""
         rows, scores = self._lists().best_for(query.segment)
-        dropped = np.union1d(query.query_rows, query.excluded_rows)
-        if len(dropped):
-            kept = np.flatnonzero(~is_in(rows, dropped))[:limit]
-            rows, scores = rows[kept], scores[kept]
-        rows, scores = rows[:limit].copy(), scores[:limit].copy()
+        kept = np.flatnonzero(~is_in(rows, query.unwanted_rows))[:limit]
+        rows, scores = rows[kept], scores[kept]
         return CandidateList(NAME, rows, scores, np.full(len(rows), -1, np.int32))

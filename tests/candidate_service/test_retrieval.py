@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, get_ident
 
 import numpy as np
 import pytest
@@ -184,6 +184,26 @@ def test_rows_the_catalogue_does_not_have_yet_are_dropped() -> None:
         (outcome,) = retrieval.ask(make_query(), {"fake": 5}, pin_count=13)
 
     assert outcome.candidates.rows.tolist() == [10, 11, 12]
+
+
+def test_quick_sources_are_asked_in_the_callers_thread() -> None:
+    """A prepared list is read on the spot, while the others work; its faults are named too."""
+    threads: list[int] = []
+
+    class Quick(FakeSource):
+        def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
+            threads.append(get_ident())
+            return super().retrieve(query, limit)
+
+    quick = EnabledSource(Quick("quick"), 5, True, dict, is_quick=True)
+    broken = EnabledSource(Quick("broken", KeyError("x")), 5, True, dict, is_quick=True)
+    with asking(quick, enable(FakeSource("slow")), broken) as retrieval:
+        outcomes = ask(retrieval)
+
+    assert threads == [get_ident()] * 2
+    assert list(outcomes) == ["quick", "slow", "broken"]
+    assert outcomes["quick"].status == outcomes["slow"].status == Status.OK
+    assert outcomes["broken"].reason == "KeyError"
 
 
 def test_outcomes_are_reported() -> None:
