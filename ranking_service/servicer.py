@@ -29,7 +29,7 @@ class RankingServicer(RankingServiceServicer):
         self._rankers = rankers
         self._limit_default = limit_default
 
-    def RecommendPins(  # noqa: N802  the contract's name
+    def RecommendPins(
         self, request: pb.RecommendPinsRequest, context: grpc.ServicerContext
     ) -> pb.RecommendPinsResponse:
         """See the contract."""
@@ -37,14 +37,14 @@ class RankingServicer(RankingServiceServicer):
         query = decode_recommend(request, limit_default=self._limit_default)
         return encode_recommended(self._recommender.recommend(query))
 
-    def RankPins(  # noqa: N802  the contract's name
+    def RankPins(
         self, request: pb.RankPinsRequest, context: grpc.ServicerContext
     ) -> pb.RankPinsResponse:
         """See the contract."""
         del context
         return encode_ranked(self._recommender.rank(decode_rank(request)))
 
-    def ListModels(  # noqa: N802  the contract's name
+    def ListModels(
         self, request: pb.ListModelsRequest, context: grpc.ServicerContext
     ) -> pb.ListModelsResponse:
         """See the contract."""
