@@ -140,7 +140,7 @@ def _check_words(array: pa.Array, _column: Column) -> Checked:
         lists = _plain_list(array)
     words, inner = _as_text(lists.flatten())
     words = pc.utf8_trim_whitespace(words)
-    parents = pc.list_parent_indices(lists).to_numpy()
+    parents = _parents(lists)
     too_long = _mask(pc.greater(pc.binary_length(words), WORD_BYTES_MAX))
     for reason, rows in (
         (f"has a word longer than {WORD_BYTES_MAX} bytes", too_long),
@@ -219,7 +219,7 @@ def _check_vector(array: pa.Array, rules: Rules) -> Checked:
         numbers, unread = flat.cast(pa.float64(), safe=False), np.zeros(len(flat), np.bool_)
     else:
         numbers, unread = times.parse_numbers(_as_text(flat)[0])
-    parents = pc.list_parent_indices(lists).to_numpy()
+    parents = _parents(lists)
     given = _mask(pc.is_valid(lists))
     lengths = np.bincount(parents, minlength=len(array))
     if rules.dimension == 0 and lengths.any():
@@ -315,6 +315,12 @@ def _is_list(kind: pa.DataType) -> bool:
 def _plain_list(array: pa.Array) -> pa.Array:
     """Return any list type as one that forgets what stands behind nulls."""
     return array if pa.types.is_list(array.type) else array.cast(pa.list_(array.type.value_type))
+
+
+def _parents(lists: pa.Array) -> NDArray[np.int64]:
+    """Return the row of each value of `lists.flatten()`, which leaves out what nulls hide."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(lists)), lengths)
 
 
 def _lengths(text: pa.Array) -> NDArray[np.int64]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from service_runtime.manifest import sync_path, write_synced
 
 _PENDING: Final = ".pending.json"
 _READ_BYTES: Final = 1 << 22
+_SYNC_THREADS: Final = 16
 
 
 def imports_folder(data_root: Path) -> Path:
@@ -89,8 +91,7 @@ def put_in_place(data_root: Path, moves: Mapping[Path, Path], receipt: Mapping[s
         receipt: Written last.
     """
     folder = imports_folder(data_root)
-    for source in moves:
-        sync_path(source)
+    _sync_all(moves)
     relative = {
         str(source.relative_to(data_root)): str(target.relative_to(data_root))
         for source, target in moves.items()
@@ -114,14 +115,19 @@ def finish_pending(data_root: Path) -> None:
         if (data_root / source).exists():
             (data_root / source).rename(final)
         touched |= {final.parent, final.parent.parent}
-    for path in sorted(touched):
-        sync_path(path)
+    _sync_all(touched)
     receipt = journal["receipt"]
     write_synced(
         folder / f"{receipt['import_id']}.json", orjson.dumps(receipt, option=orjson.OPT_INDENT_2)
     )
     (folder / _PENDING).unlink()
     sync_path(folder)
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Sync many files or folders at once: the disk takes them together."""
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        list(pool.map(sync_path, paths))
 
 
 def clear_staging(data_root: Path) -> Path:
