@@ -36,7 +36,9 @@ NAME = "candidate_service"
 SERVICE = "corkboard.candidate.v1.CandidateService"
 PREPARED = frozenset({"board_cooccurrence", "popular"})
 """Sources that only read prepared lists: a tenth of a millisecond, no walk, no search."""
-WARM_UP_S = 5.0
+WARM_UP_PIN_COUNT = 16
+WARM_UP_S = 30.0
+"""Compiling the kernels for the first time takes some seconds."""
 SPARE_THREAD_COUNT = 2
 """Threads beyond the cores, so that late sources leave some to the others."""
 
@@ -164,15 +166,21 @@ def warm_up(artifacts: Artifacts, retrieval: Retrieval, *, thread_count: int) ->
         catalogue = artifacts.catalogue()
     except NotReady:
         return  # nothing was built yet; the watcher will find it
-    rows = np.arange(min(3, len(catalogue)), dtype=np.int32)
-    query = CandidateQuery(
-        query_rows=rows,
-        weights=np.ones(len(rows), np.float32),
-        seed=0,
-        segment=Segment(),
-        stop=Stop.after(WARM_UP_S, time.monotonic),
-    )
+    count = len(catalogue)
+    rows = np.unique(np.linspace(0, count - 1, WARM_UP_PIN_COUNT, dtype=np.int32)[:count])
+    tags = catalogue.known_of(rows).column("language").drop_null().to_pylist()
+    queries = [
+        CandidateQuery(
+            query_rows=rows,
+            weights=np.ones(len(rows), np.float32),
+            seed=seed,
+            segment=Segment(language),
+            stop=Stop.after(WARM_UP_S, time.monotonic),
+        )
+        for seed in range(thread_count)
+        for language in ("", *tags[:1])  # walks with a bias to a language are kernels of their own
+    ]
     limits = dict.fromkeys(retrieval.sources, 0)
     with ThreadPoolExecutor(thread_count) as pool:
-        for _ in range(2 * thread_count):
-            pool.submit(retrieval.ask, query, limits, pin_count=len(catalogue))
+        for query in queries:
+            pool.submit(retrieval.ask, query, limits, pin_count=count)

@@ -137,6 +137,7 @@ class PopularSource:
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return the most popular pins for the viewer's segment; no query pin is behind them."""
         rows, scores = self._lists().best_for(query.segment)
-        kept = np.flatnonzero(~is_in(rows, query.unwanted_rows))[:limit]
+        head = rows[: limit + len(query.unwanted_rows)]
+        kept = np.flatnonzero(~is_in(head, query.unwanted_rows))[:limit]
         rows, scores = rows[kept], scores[kept]
         return CandidateList(NAME, rows, scores, np.full(len(rows), -1, np.int32))
