@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profile_service import kernels
+from profile_service import cluster_kernels, kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,11 @@ def cluster_actions(
     points, first, point_of = np.unique(pins, return_index=True, return_inverse=True)
     vectors = np.ascontiguousarray(vectors[first])
     labels, count = label_points(vectors, alpha)
-    medoids = points[kernels.medoids(vectors, labels, count)]
+    medoids = points[cluster_kernels.medoids(vectors, labels, count)]
     action_labels = labels[point_of].astype(np.int32)
-    importances = kernels.importances(times, strengths, action_labels, count, now, decay_per_day)
+    importances = cluster_kernels.importances(
+        times, strengths, action_labels, count, now, decay_per_day
+    )
     newest = np.full(count, -np.inf)
     np.maximum.at(newest, action_labels, times)
     order = np.lexsort((medoids, -newest, -importances))

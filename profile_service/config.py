@@ -29,7 +29,7 @@ class ProfileConfig(ServiceConfig):
 
     # Clustering: the batch job and the service must agree, so both read these.
     alpha: float = Field(
-        1.3,
+        1.0,
         gt=0,
         le=4,
         description="Greatest squared Ward height within a cluster; at 2 strangers merge. README.",
