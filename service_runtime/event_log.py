@@ -27,7 +27,7 @@ from typing import Final, Self
 import xxhash
 
 from service_runtime.errors import Corrupted, Exhausted, InvalidRequest, Unavailable
-from service_runtime.manifest import sync_path
+from service_runtime.files import sync_path
 from service_runtime.telemetry import logger
 
 MARKER: Final = b"\xc3\xbe\xf0\x9e"

@@ -10,32 +10,29 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from service_runtime.errors import Corrupted, NotReady
+from service_runtime.files import list_files, locked, sync_path, write_synced
 from service_runtime.manifest import (
+    CURRENT,
     MANIFEST_FILE,
     FileEntry,
     Manifest,
     checksum_file,
     damage,
-    list_files,
     next_id,
     read_manifest,
     render_manifest,
-    sync_path,
     verify_file,
-    write_synced,
 )
 from service_runtime.telemetry import logger
 
 KEPT_COUNT: Final = 3
-CURRENT: Final = "CURRENT"
 _OWNER: Final = ".owner"
 _DRAFT_PREFIX: Final = ".draft-"
 _TRASH_PREFIX: Final = ".trash-"
@@ -172,8 +169,8 @@ class GenerationStore:
             NotReady: If there is none to go back to.
         """
         folder = self.root / artifact
-        with _locked(folder):
-            current_id = self.current_id(artifact) or ""
+        with locked(folder):
+            current_id = self._current_id_or_newest(artifact)
             for generation_id in reversed(_published_ids(folder)):
                 if generation_id >= current_id:
                     continue
@@ -185,8 +182,16 @@ class GenerationStore:
                 write_synced(folder / CURRENT, f"{generation_id}\n".encode("ascii"))
                 log.info("generation.rolled_back", artifact=artifact, generation=generation_id)
                 return generation
-        message = f"{artifact} has no good generation before {current_id or 'the first one'}"
-        raise NotReady(message, hint=f"Build a new one: corkboard build {artifact}")
+        message = f"{artifact} has no good generation to go back to"
+        raise NotReady(message, hint=build_hint(artifact))
+
+    def _current_id_or_newest(self, artifact: str) -> str:
+        """Return what CURRENT names; if it cannot be read, an id after all others."""
+        try:
+            return self.current_id(artifact) or "~"
+        except Corrupted as fault:
+            log_refusal(artifact, CURRENT, fault)
+            return "~"
 
     def candidates(self, artifact: str) -> list[str]:
         """Return the ids to try: CURRENT, then older ones; never one that was rolled back."""
@@ -219,7 +224,7 @@ class Draft:
 
     def __enter__(self) -> Self:
         """Make the draft's folder and mark it as ours for as long as this process lives."""
-        with _locked(self._folder):
+        with locked(self._folder):
             _sweep(self._folder)
             draft = self._folder / f"{_DRAFT_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
             draft.mkdir()
@@ -281,7 +286,7 @@ class Draft:
         """
         draft = self.folder
         files = _seal_files(draft)
-        with _locked(self._folder):
+        with locked(self._folder):
             creation_time_us = time.time_ns() // 1000
             generation_id = next_id(creation_time_us, _published_ids(self._folder))
             manifest = Manifest(
@@ -352,18 +357,6 @@ def _published_ids(folder: Path) -> list[str]:
     return sorted(
         entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the artifact's lock; the kernel lets it go if the process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _sweep(folder: Path) -> None:

@@ -11,12 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from service_runtime.errors import Corrupted, NotReady
 from service_runtime.generation_store import (
-    CURRENT,
     Generation,
     GenerationStore,
     build_hint,
     log_refusal,
 )
+from service_runtime.manifest import CURRENT
 from service_runtime.telemetry import logger
 
 T = TypeVar("T")

@@ -20,6 +20,7 @@ import xxhash
 from service_runtime.errors import Corrupted
 
 MANIFEST_FILE: Final = "manifest.json"
+CURRENT: Final = "CURRENT"
 MANIFEST_VERSION: Final = 1
 _CHECKSUM_KEY: Final = "zz_manifest_xxh3"
 _READ_BYTES: Final = 1 << 22
@@ -113,39 +114,6 @@ def checksum_file(path: Path) -> FileEntry:
     return FileEntry(bytes=length, xxh3=digest.hexdigest())
 
 
-def list_files(folder: Path) -> dict[str, Path]:
-    """Return every regular file below a folder by its relative path, sorted."""
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    }
-    return dict(sorted(found.items()))
-
-
-def sync_path(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Replace a small file so that at any moment either the old or the new content is there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_path(path.parent)
-
-
 def _canonical(body: Mapping[str, Any]) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
 
@@ -154,8 +122,8 @@ def damage(artifact: str, folder: Path, name: str, expected: str, actual: str) -
     """Return the error naming artifact, file, what was expected and found, and the remedy."""
     return Corrupted(
         f"{artifact}: {folder / name}: expected {expected}, found {actual}",
-        hint=f"Build it anew with `corkboard build {artifact}`, or go back to the generation before"
-        f" with `corkboard rollback {artifact}`.",
+        hint=f"build it anew with `corkboard build {artifact}`, or roll back: write the name of an"
+        f" older folder of {artifact} into its {CURRENT}",
     )
 
 

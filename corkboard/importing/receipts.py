@@ -7,8 +7,6 @@ next finishes them.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,7 @@ import orjson
 import xxhash
 
 from service_runtime.errors import Corrupted
-from service_runtime.manifest import sync_path, write_synced
+from service_runtime.files import locked, sync_path, write_synced
 
 _PENDING: Final = ".pending.json"
 _READ_BYTES: Final = 1 << 22
@@ -35,14 +33,8 @@ def imports_folder(data_root: Path) -> Path:
 @contextmanager
 def import_lock(data_root: Path) -> Iterator[None]:
     """Let one import at a time change a data root; the lock falls with its process."""
-    folder = imports_folder(data_root)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(imports_folder(data_root)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def read_receipts(data_root: Path) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from service_runtime.errors import Corrupted, NotReady
+from service_runtime.files import list_files
 from service_runtime.generations import KEPT_COUNT, Generation, GenerationStore
-from service_runtime.manifest import MANIFEST_FILE, list_files
+from service_runtime.manifest import MANIFEST_FILE
 
 KILL_ROUNDS = 20
 
@@ -250,6 +251,16 @@ class TestRollBack:
         publish(store, "newest")
 
         assert store.roll_back("thing") == oldest
+
+    def test_unreadable_current_goes_to_the_newest(self, store: GenerationStore) -> None:
+        """Damage of CURRENT itself is mended by a roll-back."""
+        publish(store, "old")
+        new = publish(store, "new")
+        for content in (b"\xff", b""):
+            (store.root / "thing" / "CURRENT").write_bytes(content)
+
+            assert store.roll_back("thing") == new
+            assert store.current("thing") == new
 
     def test_with_nothing_before_is_refused(self, store: GenerationStore) -> None:
         """The first generation has nothing to go back to, and stays."""

@@ -14,7 +14,6 @@ from service_runtime.manifest import (
     next_id,
     parse_manifest,
     render_manifest,
-    write_synced,
 )
 
 names = st.text(min_size=1, max_size=8)
@@ -88,12 +87,3 @@ def test_ids_grow_even_if_the_clock_does_not() -> None:
 
     assert known == sorted(known)
     assert len({known_id.partition("-")[0] for known_id in known}) == 4
-
-
-def test_write_synced_leaves_no_temporary_file(tmp_path: Path) -> None:
-    """The file has the new content and nothing else is left behind."""
-    write_synced(tmp_path / "CURRENT", b"one")
-    write_synced(tmp_path / "CURRENT", b"two")
-
-    assert [path.name for path in tmp_path.iterdir()] == ["CURRENT"]
-    assert (tmp_path / "CURRENT").read_bytes() == b"two"
