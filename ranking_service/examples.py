@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.impressions import FEATURE_SET
+from ranking_service.query import Surface
 from service_runtime.batch.engine import BatchEngine
 from service_runtime.job import JobFailed
 
@@ -64,6 +65,7 @@ SHOWN_SCHEMA: Final = pa.schema(
         ("feature_time_us", pa.int64()),
         ("generations_as_of_us", pa.int64()),
         ("user_id", pa.string()),
+        ("surface", pa.string()),
         ("pin_id", pa.string()),
         ("feature_set", pa.string()),
         ("features", pa.list_(pa.float32())),
@@ -134,9 +136,15 @@ class Labelling:
 
 
 def open_tables(
-    engine: BatchEngine, impressions: Sequence[Path], actions: Path, *, as_of_us: int
+    engine: BatchEngine,
+    impressions: Sequence[Path],
+    actions: Path,
+    *,
+    surfaces: Sequence[Surface],
+    as_of_us: int,
 ) -> None:
     """Name the tables `shown` (each impression once) and `acted` (actions that can be labels)."""
+    wanted = ", ".join(f"'{surface.name.lower()}'" for surface in surfaces)
     engine.table("impression_files", list(impressions), schema=SHOWN_SCHEMA)
     engine.table("action_files", actions, schema=ACTION_SCHEMA)
     engine.sql(
@@ -145,7 +153,8 @@ def open_tables(
           SELECT *, row_number() OVER (
             PARTITION BY list_id, position ORDER BY impression_time_us, pin_id) AS copy_number
           FROM impression_files
-          WHERE feature_set = '{FEATURE_SET}' AND impression_time_us < {as_of_us}
+          WHERE feature_set = '{FEATURE_SET}' AND surface IN ({wanted})
+            AND impression_time_us < {as_of_us}
         ) AS numbered WHERE copy_number = 1
         """,  # noqa: S608  our own constants
         name="shown",

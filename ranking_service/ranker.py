@@ -7,7 +7,7 @@ by LightGBM itself: slower, never different.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ranking_service import kernels
 from ranking_service.forest import Forest, ForestUnsupported, parse_forest
+from ranking_service.query import Surface
 from service_runtime.errors import Corrupted
 from service_runtime.generation_store import Generation, GenerationStore
 from service_runtime.live import Live
@@ -95,13 +96,22 @@ class GbdtRanker:
         model_text: What `Booster.model_to_string` gives.
         model: Kind of model.
         bias: Added to each raw score before the logistic: undoes the up-weighting of positives.
+        surfaces: Where its training examples were shown; it does not rank elsewhere.
 
     Raises:
         RankerCorrupted: If not even LightGBM can read the text.
     """
 
-    def __init__(self, model_text: str, *, model: str = POINTWISE_GBDT, bias: float = 0.0) -> None:
+    def __init__(
+        self,
+        model_text: str,
+        *,
+        model: str = POINTWISE_GBDT,
+        bias: float = 0.0,
+        surfaces: Iterable[Surface] = Surface,
+    ) -> None:
         self.model = model
+        self.surfaces = frozenset(surfaces)
         self._bias = bias
         self.fallback_reason = ""
         """Why LightGBM itself scores; empty where the fast scorer does."""
@@ -131,12 +141,13 @@ class GbdtRanker:
             model_text = (folder / _MODEL_FILE).read_text(encoding="utf-8")
             names, model = described["names"], described["model"]
             bias = float(described["bias"])
+            surfaces = [Surface[name.upper()] for name in described["surfaces"]]
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise RankerCorrupted(f"{folder}: cannot read the model: {fault}") from fault
         if list(names) != list(feature_names):
             differing = sorted(set(names) ^ set(feature_names)) or "their order"
             raise RankerCorrupted(f"{folder}: made for other features: {differing}")
-        ranker = cls(model_text, model=model, bias=bias)
+        ranker = cls(model_text, model=model, bias=bias, surfaces=surfaces)
         if ranker.feature_count != len(feature_names):
             raise RankerCorrupted(
                 f"{folder}: {_MODEL_FILE} has {ranker.feature_count} features, "
@@ -152,9 +163,15 @@ class GbdtRanker:
         feature_names: Sequence[str],
         model: str = POINTWISE_GBDT,
         bias: float = 0.0,
+        surfaces: Iterable[Surface] = Surface,
     ) -> None:
         """Write what `open` reads into an existing folder."""
-        described = {"model": model, "bias": bias, "names": list(feature_names)}
+        described = {
+            "model": model,
+            "bias": bias,
+            "surfaces": sorted(surface.name.lower() for surface in surfaces),
+            "names": list(feature_names),
+        }
         (folder / _MODEL_FILE).write_text(model_text, encoding="utf-8")
         (folder / _FEATURES_FILE).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
@@ -232,16 +249,16 @@ class Serving:
 
 class Rankers:
     """
-    The trained model of the newest good generation, and the hand-tuned one until there is any.
+    The trained model of the newest good generation, and the hand-tuned one where there is none.
 
     Args:
         store: Where the generations are.
-        hand_tuned: Scores as long as no generation can.
+        hand_tuned: Scores as long as no generation can, and on surfaces it was not trained on.
         feature_names: What this build of the service computes, in order.
     """
 
     def __init__(
-        self, store: GenerationStore, hand_tuned: HandTunedRanker, *, feature_names: Sequence[str]
+        self, store: GenerationStore, hand_tuned: Ranker, *, feature_names: Sequence[str]
     ) -> None:
         self._store = store
         self._hand_tuned = hand_tuned
@@ -252,11 +269,13 @@ class Rankers:
             lambda generation: GbdtRanker.open(generation.path, feature_names=feature_names),
         )
 
-    def serving(self) -> Serving:
-        """The model that scores now."""
+    def serving(self, surface: Surface) -> Serving:
+        """The model that scores there now."""
         snapshot = self.live.snapshot()
         if snapshot is not None:
-            return Serving(snapshot[1], snapshot[0].id)
+            if surface in snapshot[1].surfaces:
+                return Serving(snapshot[1], snapshot[0].id)
+            return Serving(self._hand_tuned)
         if self.live.refused_count:
             return Serving(self._hand_tuned, missing_reason="no trained model could be used")
         return Serving(self._hand_tuned)

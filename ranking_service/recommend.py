@@ -205,7 +205,7 @@ class Recommender:
         unknown_pin_ids: tuple[str, ...] = (),
     ) -> tuple[Answer, NDArray[np.float32]]:
         """Features, scores, order and reasons of a pool; with the features of what is shown."""
-        serving = self._rankers.serving()
+        serving = self._rankers.serving(request.surface)
         features = feature_rows(pool, context)
         scores = serving.ranker.score(features)
         positions = best_first(scores, limit)

@@ -101,4 +101,6 @@ def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:
         query_row=0 if ids else -1,
         now=0.0,
     )
-    rankers.serving().ranker.score(feature_rows(pool, context))
+    features = feature_rows(pool, context)
+    for surface in Surface:
+        rankers.serving(surface).ranker.score(features)

@@ -108,17 +108,17 @@ def encode_ranked(answer: Answer) -> pb.RankPinsResponse:
 
 def encode_models(rankers: Rankers) -> pb.ListModelsResponse:
     """All models as a message, newest first, the built-in one last."""
-    serving = rankers.serving()
+    serving = {rankers.serving(surface).generation for surface in Surface}
     models = [
         pb.Model(
             model=str(generation.manifest.details.get("model", "")),
             generation=generation.id,
-            is_serving=generation.id == serving.generation,
+            is_serving=generation.id in serving,
             quality=generation.manifest.quality,
         )
         for generation in rankers.published()
     ]
-    models.append(pb.Model(model=HAND_TUNED, is_serving=not serving.generation))
+    models.append(pb.Model(model=HAND_TUNED, is_serving="" in serving))
     return pb.ListModelsResponse(models=models)
 
 

@@ -27,6 +27,7 @@ from ranking_service.examples import (
 )
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.query import Surface
 from ranking_service.ranker import (
     HAND_TUNED,
     POINTWISE_GBDT,
@@ -74,7 +75,13 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         strength_min=config.label_strength_min,
         validation_share=config.validation_share,
     )
-    open_tables(context.engine, folders, events / "actions", as_of_us=context.as_of_us)
+    open_tables(
+        context.engine,
+        folders,
+        events / "actions",
+        surfaces=chosen_surfaces(context),
+        as_of_us=context.as_of_us,
+    )
     refuse_leaks(context.engine)
     boundary_us = validation_start(context.engine, labelling.validation_share)
     examples = read_examples(context.engine, labelling, boundary_us=boundary_us)
@@ -97,6 +104,11 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     }
     refuse_worse(quality, report, is_forced=context.arguments.force)
     return {**report, "generation": publish(context, text, bias, report)}
+
+
+def chosen_surfaces(context: JobContext[RankingConfig]) -> list[Surface]:
+    """The surfaces to train for, each once."""
+    return sorted({Surface[name.upper()] for name in context.arguments.surfaces})
 
 
 def split(examples: Examples, boundary_us: int) -> dict[str, Examples]:
@@ -235,7 +247,13 @@ def publish(
     }
     examples: Mapping[str, int] = report["examples"]
     with context.generations.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
-        GbdtRanker.write(draft.folder, text, feature_names=FEATURE_NAMES, bias=bias)
+        GbdtRanker.write(
+            draft.folder,
+            text,
+            feature_names=FEATURE_NAMES,
+            bias=bias,
+            surfaces=chosen_surfaces(context),
+        )
         generation = draft.publish(
             as_of_us=context.as_of_us,
             counts={**examples, "trees": report["tree_count"]},
@@ -253,6 +271,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         metavar="FOLDER",
         help="exported impressions (default: events/impressions of the data root)",
+    )
+    parser.add_argument(
+        "--surfaces",
+        nargs="+",
+        default=[Surface.HOME_FEED.name.lower()],
+        choices=[surface.name.lower() for surface in Surface],
+        help="where the model will rank; trained on what was shown there (default: home_feed)",
     )
     parser.add_argument(
         "--force",

@@ -8,6 +8,7 @@ import pytest
 
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.query import Surface
 from ranking_service.ranker import RANKER_ARTIFACT, GbdtRanker, Rankers
 from ranking_service.world import Artifacts
 from service_runtime.errors import NotReady
@@ -110,10 +111,10 @@ def test_the_hand_tuned_model_ranks_until_one_is_trained(tmp_path: Path) -> None
     store = GenerationStore(tmp_path)
     rankers = Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES)
 
-    before = rankers.serving()
+    before = rankers.serving(Surface.HOME_FEED)
     generation = publish_ranker(store)
     rankers.live.poll()
-    after = rankers.serving()
+    after = rankers.serving(Surface.HOME_FEED)
 
     assert (before.ranker.model, before.generation, before.missing_reason) == ("hand_tuned", "", "")
     assert (after.ranker.model, after.generation) == ("pointwise_gbdt", generation)
@@ -127,11 +128,11 @@ def test_a_model_for_other_features_is_refused(tmp_path: Path) -> None:
 
     publish_ranker(store, names=[*FEATURE_NAMES[:-1], "other"])
     rankers.live.poll()
-    first = rankers.serving()
+    first = rankers.serving(Surface.HOME_FEED)
     good = publish_ranker(store)
     rankers.live.poll()
     publish_ranker(store, names=FEATURE_NAMES[::-1])
     rankers.live.poll()
 
     assert (first.ranker.model, bool(first.missing_reason)) == ("hand_tuned", True)
-    assert rankers.serving().generation == good
+    assert rankers.serving(Surface.HOME_FEED).generation == good

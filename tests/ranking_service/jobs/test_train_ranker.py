@@ -15,6 +15,7 @@ from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.impressions import FEATURE_SET, IMPRESSION_SCHEMA
 from ranking_service.jobs import train_ranker
+from ranking_service.query import Surface
 from ranking_service.ranker import GbdtRanker, Rankers
 from service_runtime.generation_store import GenerationStore
 from service_runtime.job import JobContext, JobFailed
@@ -53,6 +54,7 @@ def make_shown(list_count: Any = 300, seed: int = 0, *, signal: Any = True) -> A
                     "feature_time_us": us(time),
                     "generations_as_of_us": us(time - DAY),
                     "user_id": user,
+                    "surface": "home_feed",
                     "pin_id": pin,
                     "feature_set": FEATURE_SET,
                     "features": features[position],
@@ -95,7 +97,7 @@ def train(
         config=RankingConfig(data_root=root, **settings),
         as_of_us=us(as_of),
         seed=seed,
-        arguments=argparse.Namespace(impressions=None, force=force),
+        arguments=argparse.Namespace(impressions=None, force=force, surfaces=["home_feed"]),
     )
     try:
         return train_ranker.run(context)
@@ -116,8 +118,9 @@ def test_a_model_that_orders_better_is_published_and_serves(tmp_path: Path) -> N
     assert trained["ndcg_at_10"] > 0.7 > hand_tuned["ndcg_at_10"]
     assert trained["auc"] > 0.8
     assert report["fallback_reason"] == ""
-    assert rankers.serving().generation == report["generation"]
-    assert rankers.serving().ranker.model == "pointwise_gbdt"
+    assert rankers.serving(Surface.HOME_FEED).generation == report["generation"]
+    assert rankers.serving(Surface.HOME_FEED).ranker.model == "pointwise_gbdt"
+    assert rankers.serving(Surface.RELATED_PINS).ranker.model == "hand_tuned"
     quality = rankers.published()[0].manifest.quality
     assert quality["ndcg_at_10"] == trained["ndcg_at_10"]
     assert quality["hand_tuned_ndcg_at_10"] == hand_tuned["ndcg_at_10"]
@@ -219,7 +222,11 @@ def label_of(root: Any, *, horizon_days: Any = 1.0, boundary: Any = NOW + 5 * DA
     engine = open_engine(BatchSettings())
     as_of_us = us(NOW + 30 * DAY)
     open_tables(
-        engine, [root / "events" / "impressions"], root / "events" / "actions", as_of_us=as_of_us
+        engine,
+        [root / "events" / "impressions"],
+        root / "events" / "actions",
+        surfaces=[Surface.HOME_FEED],
+        as_of_us=as_of_us,
     )
     refuse_leaks(engine)
     labelling = Labelling(as_of_us, us(horizon_days * DAY), 0.3, 0.2)
@@ -289,6 +296,16 @@ def test_impressions_of_other_features_are_left_out(tmp_path: Path) -> None:
     for row in rows[:LIST_LENGTH]:
         row["feature_set"] = "other"
         row["features"] = [1.0]
+    write(tmp_path, rows, actions)
+
+    assert len(label_of(tmp_path)) == len(rows) - LIST_LENGTH
+
+
+def test_impressions_of_other_surfaces_are_left_out(tmp_path: Path) -> None:
+    """A model is trained for the surfaces that it will rank."""
+    rows, actions = make_shown(list_count=4)
+    for row in rows[:LIST_LENGTH]:
+        row["surface"] = "related_pins"
     write(tmp_path, rows, actions)
 
     assert len(label_of(tmp_path)) == len(rows) - LIST_LENGTH
