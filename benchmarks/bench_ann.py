@@ -91,7 +91,7 @@ def search_lines(folder: Path, *, count: int, dimension: int, query_count: int) 
         "our scan us", "graph against BLAS scan", "build CPU s", "MB",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
-    for name, make in (("spread", spread), ("clustered", clustered)):
+    for make in (spread, clustered):
         rng = np.random.default_rng(7)
         vectors = make(rng, count, dimension)
         index, effort, seconds = build(vectors, folder)
@@ -105,8 +105,9 @@ def search_lines(folder: Path, *, count: int, dimension: int, query_count: int) 
         blas_us = cpu_us(lambda q, vectors=vectors: blas_scan(vectors, q), queries[:50])
         scan_us = cpu_us(lambda q, scan=scan: scan.nearest(q[None], DEPTH), queries[:50])
         megabytes = (folder / f"{id(vectors)}.usearch").stat().st_size / 1e6
+        recall = np.mean(hits) / DEPTH
         lines.append(
-            f"| {name} | {effort} | {np.mean(hits) / DEPTH:.3f} | {graph_us:.0f} | {blas_us:.0f} "
+            f"| {make.__name__} | {effort} | {recall:.3f} | {graph_us:.0f} | {blas_us:.0f} "
             f"| {scan_us:.0f} | **{blas_us / graph_us:.1f}x** | {seconds:.0f} | {megabytes:.0f} |"
         )
     return lines
@@ -118,15 +119,18 @@ def small_lines(folder: Path, *, dimension: int, counts: tuple[int, ...]) -> lis
         f"| pins x {dimension}, 3 queries of {DEPTH} | graph us | scan us | graph against scan |",
         "| --- | --- | --- | --- |",
     ]
-    for count in counts:
+    for count, make in [(count, make) for count in counts for make in (spread, clustered)]:
         rng = np.random.default_rng(7)
-        vectors = clustered(rng, count, dimension)
+        vectors = make(rng, count, dimension)
         index, _, _ = build(vectors, folder)
         scan = VectorIndex(vectors, path=None)
         triples = vectors[rng.choice(count, (60, 3))]
         graph_us = cpu_us(lambda q, index=index: index.nearest(q, DEPTH), triples)
         scan_us = cpu_us(lambda q, scan=scan: scan.nearest(q, DEPTH), triples)
-        lines.append(f"| {count:,} | {graph_us:.0f} | {scan_us:.0f} | {scan_us / graph_us:.1f}x |")
+        lines.append(
+            f"| {make.__name__} {count:,} | {graph_us:.0f} | {scan_us:.0f} "
+            f"| {scan_us / graph_us:.1f}x |"
+        )
     return lines
 
 
@@ -227,7 +231,7 @@ def main() -> None:
             small_lines(
                 folder,
                 dimension=32 if quick else 128,
-                counts=(500,) if quick else (5_000, 20_000, 50_000),
+                counts=(500,) if quick else (10_000, 20_000, 50_000),
             ),
             add_lines(
                 count=500 if quick else 50_000,

@@ -90,7 +90,7 @@ class CandidateConfig(GraphConfig):
         0.95, gt=0, le=1, description="Least recall@100 of a published index."
     )
     index_recall_target: float = Field(
-        0.98, gt=0, le=1, description="The search effort is the least that reaches it."
+        0.96, gt=0, le=1, description="The search effort is the least that reaches it."
     )
     index_exact_count_max: int = Field(
         20_000,

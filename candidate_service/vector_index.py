@@ -42,7 +42,7 @@ NUMBER: Final = "bf16"
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_vector_index"
 _BATCH: Final = 4096
 _SCAN_ROWS: Final = 65_536
-_FULL_EFFORTS: Final = (32, 64, 96, 128, 192, 256, 384, 512, 768)
+_EFFORTS: Final = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class IndexSettings:
     expansion_add: int = 128
     thread_count: int = 1
     exact_count_max: int = 20_000
-    recall_target: float = 0.98
+    recall_target: float = 0.96
     recall_min: float = 0.95
     recall_depth: int = 100
     sample_count: int = 200
@@ -162,7 +162,7 @@ def _least_effort(
     queries = np.ascontiguousarray(vectors[sample])
     bounds = _kth_best(vectors, queries, depth)
     effort, recall = 0, 0.0
-    for effort in _FULL_EFFORTS:
+    for effort in _EFFORTS:
         if effort < depth / 2:
             continue
         index.expansion_search = effort  # type: ignore[misc]  # its setter has another name
