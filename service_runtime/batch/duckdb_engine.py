@@ -10,6 +10,7 @@ DuckDB sort the rows (which does spill) and cuts the groups out of the sorted st
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ from service_runtime.errors import InvalidRequest, NotFound
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BATCH_ROWS: Final = 131_072
 _READ_ROWS: Final = 65_536
+_SPILL_PREFIX: Final = "batch-spill-"
+_OWNER: Final = ".owner"
 
 
 class DuckDbEngine:
@@ -45,9 +48,7 @@ class DuckDbEngine:
     ) -> None:
         """Open an empty database in memory; the arguments are those of `BatchSettings`."""
         self.threads = threads or core_count()
-        if spill_folder is not None:
-            Path(spill_folder).mkdir(parents=True, exist_ok=True)
-        self._spill = Path(tempfile.mkdtemp(prefix="batch-spill-", dir=spill_folder))
+        self._spill, self._spill_owner = _own_spill_folder(spill_folder)
         self._connection = duckdb.connect(":memory:")
         for setting, value in (
             ("threads", str(self.threads)),
@@ -183,6 +184,9 @@ class DuckDbEngine:
         """Close the database and remove what it spilled."""
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
+        if self._spill_owner >= 0:
+            os.close(self._spill_owner)
+            self._spill_owner = -1
 
     def _batches(self, query: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         cursor = self._connection.cursor()  # its own result, so that steps may interleave
@@ -386,6 +390,33 @@ def _column(name: str) -> str:
 
 def _quoted(path: Path | str) -> str:
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def _own_spill_folder(parent: Path | None) -> tuple[Path, int]:
+    """Make a folder that is ours as long as we live, and remove those whose owners are dead."""
+    parent = Path(tempfile.gettempdir() if parent is None else parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    for other in parent.glob(f"{_SPILL_PREFIX}*"):
+        if not _is_in_use(other):
+            shutil.rmtree(other, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_SPILL_PREFIX, dir=parent))
+    owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(owner, fcntl.LOCK_EX)
+    return folder, owner
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / _OWNER, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # just being made, or not ours to judge
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _half_of_memory() -> str:

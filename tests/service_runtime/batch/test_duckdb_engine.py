@@ -49,3 +49,15 @@ def test_settings_choose_the_engine(tmp_path: Path) -> None:
         engine.close()
     with pytest.raises(InvalidRequest, match="no batch engine 'hal'"):
         open_engine(BatchSettings(engine="hal"))
+
+
+def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
+    """The next engine sweeps the folders of the dead and spares those at work."""
+    dead = tmp_path / "batch-spill-dead"
+    dead.mkdir()
+    (dead / ".owner").touch()
+    (dead / "block").write_bytes(b"x")
+    with DuckDbEngine(1, "1GB", tmp_path), DuckDbEngine(1, "1GB", tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2
+        assert not dead.exists()
+    assert list(tmp_path.iterdir()) == []
