@@ -24,17 +24,15 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service_runtime.batch.engine import Advance, Kernel, PathOrPaths
+from service_runtime.batch.grouping import group_rows
 from service_runtime.config import core_count
 from service_runtime.errors import InvalidRequest, NotFound
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BATCH_ROWS: Final = 131_072
 _READ_ROWS: Final = 65_536
 _SPILL_PREFIX: Final = "batch-spill-"
 _OWNER: Final = ".owner"
@@ -158,7 +156,7 @@ class DuckDbEngine:
             f"select {', '.join(map(_column, (key, *columns)))} from {_column(source)} "
             f"where {condition} order by {', '.join(map(_column, order))}"
         )
-        groups = _groups(self._batches(query, _READ_ROWS), key, columns)
+        groups = group_rows(self._batches(query, _READ_ROWS), key, columns)
         with _Replacement(Path(out), part if shard is not None else None) as folder:
             self._write_mapped(groups, kernel, schema, folder / part, progress)
         if name is not None:
@@ -304,52 +302,6 @@ class _Replacement:
             self._target.rename(old)
         self._temporary.rename(self._target)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _groups(
-    batches: Iterator[pa.RecordBatch], key: str, columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Cut a stream of rows sorted by key into batches of whole groups as lists."""
-    kept: list[pa.RecordBatch] = []
-    kept_rows = 0
-    for batch in batches:
-        kept.append(batch)
-        kept_rows += batch.num_rows
-        if kept_rows < _BATCH_ROWS:
-            continue
-        rows = _one_batch(kept)
-        last_key = rows.column(key)[-1]
-        cut = _first_of(rows.column(key), last_key)
-        if cut > 0:
-            yield _listed(rows.slice(0, cut), key, columns)
-        kept = [rows.slice(cut)]
-        kept_rows = rows.num_rows - cut if cut > 0 else 0
-    rest = _one_batch(kept) if kept else None
-    if rest is not None and rest.num_rows:
-        yield _listed(rest, key, columns)
-
-
-def _one_batch(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-
-
-def _first_of(keys: pa.Array, wanted: pa.Scalar) -> int:
-    return int(pc.index(keys, wanted).as_py())
-
-
-def _listed(rows: pa.RecordBatch, key: str, columns: Sequence[str]) -> pa.RecordBatch:
-    """Turn rows sorted by key into one row a key with list columns."""
-    keys = rows.column(key)
-    changes = pc.not_equal(keys.slice(1), keys.slice(0, len(keys) - 1))
-    starts = np.flatnonzero(changes.to_numpy(zero_copy_only=False)) + 1
-    offsets = np.concatenate(([0], starts, [len(keys)])).astype(np.int32)
-    arrays = [keys.take(pa.array(offsets[:-1]))]
-    arrays += [
-        pa.ListArray.from_arrays(pa.array(offsets), rows.column(column)) for column in columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=[key, *columns])
 
 
 def _append(writer: pq.ParquetWriter, result: pa.Table | pa.RecordBatch, schema: pa.Schema) -> None:
