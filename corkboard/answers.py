@@ -37,7 +37,7 @@ class SourceReason:
     Attributes:
         source: For example `pixie`.
         rank: The pin's rank in that source's list, from 0.
-        score: The source's own score; for `pixie` the number of visits.
+        score: The source's own score; comparable within that source only.
         query_pin_id: The medoid or query pin behind it; "" for popular pins.
     """
 

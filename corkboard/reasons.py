@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from corkboard.answers import Action, RecommendedPin, SourceReason
+from corkboard.answers import Action, RecommendedPin
 
 # What a person did to the pin behind a recommendation; the strongest deed first.
 VERBS = {
@@ -17,6 +17,13 @@ VERBS = {
     "click": "clicked",
     "close_up": "looked at",
     "view": "saw",
+}
+# What a source is called in a table: pins met by random walks, on the same boards, near in vectors.
+SOURCE_WORDS = {
+    "pixie": "walks",
+    "board_cooccurrence": "boards",
+    "ann": "nearest",
+    "popular": "popular",
 }
 _STRENGTH = {action_type: len(VERBS) - rank for rank, action_type in enumerate(VERBS)}
 
@@ -59,24 +66,11 @@ def reason_in_words(
 
 
 def evidence_in_words(pin: RecommendedPin) -> str:
-    """What each source saw, shortest form, for example `on its boards, 412 visits, popular #3`.
+    """Which sources proposed it, at which rank from 1: `walks 1 · boards 3 · nearest 7`.
 
     Of several entries of one source only the first counts.
     """
-    said: dict[str, str] = {}
+    ranks: dict[str, int] = {}
     for source in pin.sources:
-        said.setdefault(source.source, _evidence(source))
-    return ", ".join(said.values())
-
-
-def _evidence(source: SourceReason) -> str:
-    """One source in a word or two; an unknown one by its name and rank."""
-    if source.source == "board_cooccurrence":
-        return "on its boards"
-    if source.source == "pixie":
-        return f"{source.score:,.0f} visits" if source.score >= 1 else "visited"
-    if source.source == "ann":
-        return "near it"
-    if source.source == "popular":
-        return f"popular #{source.rank + 1}"
-    return f"{source.source} #{source.rank + 1}"
+        ranks.setdefault(source.source, source.rank + 1)
+    return " · ".join(f"{SOURCE_WORDS.get(name, name)} {rank}" for name, rank in ranks.items())

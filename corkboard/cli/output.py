@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-out = Console(highlight=False)
+PIPE_WIDTH = 120
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 notes = Console(stderr=True, highlight=False)
 
 MINUTE = 60

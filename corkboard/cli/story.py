@@ -10,11 +10,12 @@ from corkboard.cli.output import out
 from corkboard.cli.tables import (
     answer_notes,
     make_table,
+    pin_table,
     profile_table,
     recommendation_table,
 )
 from corkboard.client import Client
-from corkboard.reasons import evidence_in_words, reason_in_words, strongest_deeds
+from corkboard.reasons import reason_in_words, strongest_deeds
 
 PAGE = 10
 PAGES = 3
@@ -51,27 +52,11 @@ def tell(client: Client, world_name: str) -> None:
     deeds = strongest_deeds(client.actions(user_id, limit=10_000))
     out.print(profile_table(client.profile(user_id), limit=CLUSTERS_SHOWN))
     before = client.recommend(user_id, limit=PAGE * PAGES, seed=SEED)
-    out.print(_pages(before, deeds, user_id))
+    title = f"Home feed of {user_id}: {PAGES} pages of {PAGE}"
+    out.print(pin_table(before.pins, title=title, deeds=deeds, page=PAGE))
     out.print(*answer_notes(before), sep="\n")
     _tell_related(client, story)
     _tell_change(client, story, before)
-
-
-def _pages(answer: Recommendations, deeds: dict[str, str], user_id: str) -> Table:
-    """The home feed, a rule after each page."""
-    table = make_table(
-        f"Home feed of {user_id}, {PAGES} pages", "#", "pin", "why", "seen by", "#score"
-    )
-    for pin in answer.pins:
-        table.add_row(
-            str(pin.position + 1),
-            Text(pin.name, style="bold"),
-            reason_in_words(pin, deeds=deeds),
-            Text(evidence_in_words(pin), style="dim"),
-            f"{pin.score:.3f}",
-            end_section=(pin.position + 1) % PAGE == 0,
-        )
-    return table
 
 
 def _tell_related(client: Client, story: Story) -> None:

@@ -56,8 +56,6 @@ def recommendation_table(
     title: str,
     deeds: Mapping[str, str] | None = None,
     query_pin_id: str = "",
-    pins: Sequence[answers.RecommendedPin] | None = None,
-    with_notes: bool = True,
 ) -> RenderableType:
     """Pins with their reasons, then what else is to be known of the answer.
 
@@ -66,30 +64,53 @@ def recommendation_table(
         title: Stands above.
         deeds: What the user did to the pins behind answers (`reasons.strongest_deeds`).
         query_pin_id: The pin that the answer should go with; "" for the home feed.
-        pins: Some of the answer's pins; None = all.
-        with_notes: Whether model, ages and degraded parts stand below.
     """
-    table = make_table(title, "#", "pin", "why", "seen by", "#score")
-    for pin in answer.pins if pins is None else pins:
+    table = pin_table(
+        answer.pins,
+        title=title,
+        deeds=deeds,
+        query_pin_id=query_pin_id,
+    )
+    return Group(table, *answer_notes(answer, is_related=bool(query_pin_id)))
+
+
+def pin_table(
+    pins: Sequence[answers.RecommendedPin],
+    *,
+    title: str,
+    deeds: Mapping[str, str] | None = None,
+    query_pin_id: str = "",
+    page: int = 0,
+) -> DataTable:
+    """Pins with their reasons.
+
+    Args:
+        pins: Best first.
+        title: Stands above.
+        deeds: As of `recommendation_table`.
+        query_pin_id: As of `recommendation_table`.
+        page: A line is left free after each so many pins; 0 = never.
+    """
+    table = make_table(title, "#", "pin", "why", "proposed by, at rank", "#score")
+    for pin in pins:
         table.add_row(
             str(pin.position + 1),
             Text(pin.name, style="bold"),
             reason_in_words(pin, deeds=deeds, query_pin_id=query_pin_id),
             Text(evidence_in_words(pin), style="dim"),
-            f"{pin.score:.4f}",
+            f"{pin.score:.3f}",
+            end_section=bool(page) and (pin.position + 1) % page == 0,
         )
-    return Group(table, *answer_notes(answer)) if with_notes else table
+    return table
 
 
-def answer_notes(answer: answers.Recommendations) -> list[Text]:
+def answer_notes(answer: answers.Recommendations, *, is_related: bool = False) -> list[Text]:
     """What a reader should know of an answer: cold start, degraded parts, model, ages."""
     lines = []
     if not answer.pins:
         lines.append(Text("nothing to recommend", style="yellow"))
-    if answer.is_cold_start:
-        lines.append(
-            Text("cold start: nothing is known of this user yet, so this is for all", "yellow"),
-        )
+    if answer.is_cold_start and not is_related:
+        lines.append(Text("cold start: made without anything known of a user", "yellow"))
     lines += [
         Text(f"degraded: {part.part}: {part.reason}", style="yellow")
         for part in answer.degradations

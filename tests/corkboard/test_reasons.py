@@ -39,7 +39,7 @@ def test_reason_without_a_pin_behind_is_popularity_or_the_source() -> None:
 
 
 def test_evidence_says_what_each_source_saw_once() -> None:
-    """Short forms, one a source, in the order of the answer."""
+    """Rank from 1, one a source, in the order of the answer."""
     shown = pin(
         sources=(
             SourceReason("pixie", 0, 1412.0, "p1"),
@@ -51,7 +51,7 @@ def test_evidence_says_what_each_source_saw_once() -> None:
         ),
     )
 
-    assert evidence_in_words(shown) == "1,412 visits, on its boards, near it, popular #3, fresh #6"
+    assert evidence_in_words(shown) == "walks 1 · boards 3 · nearest 8 · popular 3 · fresh 6"
 
 
 def test_strongest_deed_wins_whatever_the_order() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from corkboard.client import Client
-from corkboard.stack import StackFailed
+from service_runtime.errors import NotReady
 from tests.integration.world import build, copy_of_root, make_stack
 
 SWAP_SECONDS_MAX = 20.0
@@ -47,13 +47,20 @@ def test_damaged_newest_generation_is_passed_over_at_start(tmp_path: Path, artif
     assert any("generation.refused" in line and bad in line for line in said)
 
 
-def test_no_good_catalogue_at_all_refuses_to_start_and_says_what_to_do(tmp_path: Path) -> None:
-    """The exit is not a crash: it names the artifact and the remedy."""
+def test_without_any_good_catalogue_nothing_is_answered_and_the_remedy_is_said(
+    tmp_path: Path,
+) -> None:
+    """The damaged one is never served; what cannot be answered says what to do."""
     root = copy_of_root(tmp_path)
-    damage(root, "catalogue")
+    bad = damage(root, "catalogue")
 
-    with pytest.raises(StackFailed, match="catalogue"):
-        make_stack(root).start(timeout_s=60)
+    with make_stack(root) as stack, stack.client() as client:
+        for ask in (lambda: client.recommend("ana"), lambda: client.pins(["cooking-1"])):
+            with pytest.raises(NotReady, match="corkboard build"):
+                ask()
+        said = [line for name in stack.children for line in stack.last_lines(name)]
+
+    assert any("generation.refused" in line and bad in line for line in said)
 
 
 def test_damaged_generation_published_while_serving_is_refused_and_the_old_one_serves(

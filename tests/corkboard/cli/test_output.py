@@ -100,7 +100,7 @@ def test_recommendations_show_title_reason_evidence_and_health() -> None:
     for words in (
         "Title of p2",
         "because you saved Fargo (1996)",
-        "412 visits",
+        "walks 1",
         "degraded: source:ann: late",
         "model pointwise_gbdt",
         "profile 3 h old",
