@@ -1,7 +1,7 @@
 """Sorted rows become whole groups, wherever the stream is cut."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from service_runtime.batch.grouping import BATCH_ROWS, group_rows
 def pieces(table: pa.Table, cuts: list[int]) -> Iterator[pa.RecordBatch]:
     """Return a table cut at these rows."""
     edges = [0, *sorted(cut % (table.num_rows + 1) for cut in cuts), table.num_rows]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         yield from table.slice(start, stop - start).combine_chunks().to_batches()
 
 
