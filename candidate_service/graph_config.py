@@ -58,10 +58,10 @@ class GraphConfig(ServiceConfig):
         0.5, gt=0, le=1, description="Chance of going back after a step (alpha). Measured."
     )
     pixie_early_stop_pin_count: int = Field(
-        2000, ge=1, le=10_000_000, description="A walk ends when so many pins (n_p; Pixie: 2000) …"
+        1000, ge=1, le=10_000_000, description="A query pin's walk ends when so many pins (n_p) …"
     )
     pixie_early_stop_visit_count: int = Field(
-        4, ge=0, le=1_000_000, description="… were seen so often (n_v; Pixie: 4); 0 = never."
+        4, ge=0, le=1_000_000, description="… were seen so often (n_v; Pixie: 2000 and 4); 0 = never."
     )
     pixie_bias: float = Field(
         0.9, ge=0, le=1, description="Chance that a hop keeps to the viewer's language. Guess."

@@ -40,7 +40,7 @@ class PixieSettings:
 
     step_count: int = 100_000
     restart: float = 0.5
-    early_stop_pin_count: int = 2000
+    early_stop_pin_count: int = 1000
     early_stop_visit_count: int = 4
     bias: float = 0.9
     boost: bool = False
