@@ -158,7 +158,7 @@ def _least_effort(
     settings: IndexSettings,
 ) -> tuple[int, float]:
     """Return the least search effort that reaches the target, or the best there is."""
-    depth = settings.recall_depth
+    depth = min(settings.recall_depth, len(index))
     queries = np.ascontiguousarray(vectors[sample])
     bounds = _kth_best(vectors, queries, depth)
     effort, recall = 0, 0.0

@@ -158,6 +158,13 @@ def test_equal_vectors_do_not_spoil_the_measured_recall(tmp_path: Path) -> None:
     assert build(vectors, tmp_path / "g", GRAPH).recall >= 0.95
 
 
+def test_recall_of_fewer_pins_than_the_lists_are_long(tmp_path: Path) -> None:
+    """With 30 pins, lists of 100 are complete at 30."""
+    report = build(make_vectors(30), tmp_path / "g", IndexSettings(exact_count_max=0))
+
+    assert report.recall == 1.0
+
+
 def test_small_world_is_scanned(tmp_path: Path) -> None:
     """Below the threshold no graph is written."""
     report = build(make_vectors(50), tmp_path / "g", IndexSettings(exact_count_max=50))
