@@ -40,7 +40,8 @@ def open_channel(
     Args:
         target: `host:port`, or any gRPC name; `dns:///name:port` spreads calls over all addresses.
         message_bytes_max: Largest request and answer, bytes.
-        attempts_max: Tries of one call while the server is UNAVAILABLE, in [1, 5]; 1 = no retry.
+        attempts_max: Tries of one call while the server is UNAVAILABLE or cancels calls because it
+            ends, in [1, 5]; 1 = no retry. So every method must bear to be called twice.
             All tries share the call's deadline; when most calls fail, retrying stops by itself.
         keepalive_seconds: How often an idle connection is tested while calls are open, >= 10
             (servers close connections that ping more often).
@@ -113,7 +114,8 @@ def _service_config(attempts_max: int, *, watches_health: bool) -> str:
             "initialBackoff": "0.01s",
             "maxBackoff": "0.2s",
             "backoffMultiplier": 3,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # A server that shuts down cancels calls that reach it before its clients know.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
         config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}]
         config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}

@@ -9,11 +9,8 @@ ends the process at once. Exit codes: 0 ended as asked, 1 could not start or clo
 """
 
 import argparse
-import contextlib
 import json
 import os
-import queue
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +26,7 @@ from service_runtime import validation
 from service_runtime.config import ServiceConfig, load_config, print_config
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
+from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
 from service_runtime.telemetry import Metrics, configure_logging, logger
 from service_runtime.worker_pool import Pools
 
@@ -79,7 +77,7 @@ class Server:
         self._service_names = tuple(service_names)
         self._warm_up = warm_up
         self._close = close
-        self._stop_asked: queue.SimpleQueue[str] = queue.SimpleQueue()  # safe in signal handlers
+        self.stop_requests = StopRequests()
         self._stopped: bool | None = None
         self._pools = Pools(config.workers())
         self._calls = CallInterceptor(name, config, self.metrics, self._pools)
@@ -122,9 +120,9 @@ class Server:
         log.info("server.became_ready", port=self.port, seconds=seconds)
         return self.port
 
-    def ask_to_stop(self, reason: str) -> None:
-        """Let wait() return soon; may be called from signal handlers and from any thread."""
-        self._stop_asked.put(reason)
+    def ask_to_stop(self) -> None:
+        """Let wait() return soon; may be called from any thread."""
+        self.stop_requests.ask()
 
     def wait(self) -> bool:
         """
@@ -133,8 +131,7 @@ class Server:
         Returns:
             See stop.
         """
-        reason = self._stop_asked.get()
-        log.info("server.stop_asked", reason=reason)
+        log.info("server.stop_asked", by=self.stop_requests.wait())
         return self.stop()
 
     def stop(self, grace: float | None = None) -> bool:
@@ -153,13 +150,15 @@ class Server:
         self._stopped = False
         was_serving = self._calls.is_ready
         self._health.enter_graceful_shutdown()
-        if grace is None and was_serving:
-            with contextlib.suppress(queue.Empty):
-                self._stop_asked.get(timeout=self.config.drain_wait_seconds)
-                grace = 0.0
+        if (
+            grace is None
+            and was_serving
+            and self.stop_requests.wait(self.config.drain_wait_seconds)
+        ):
+            grace = 0.0
         ended = self._grpc.stop(self.config.drain_seconds if grace is None else grace)
         while not ended.wait(0.02):
-            if not self._stop_asked.empty():
+            if self.stop_requests.wait(0):
                 self._grpc.stop(None)
         self._stopped = self._finish()
         return self._stopped
@@ -238,47 +237,25 @@ def run_service(
     return _serve(config, build)
 
 
-class _StopAsked(BaseException):
-    """A signal arrived before the server served; unwinds building and warm-up."""
-
-
-class _Signals:
-    """SIGTERM and SIGINT: unwind while starting, drain while serving, hurry, then end at once."""
-
-    def __init__(self) -> None:
-        self.server: Server | None = None
-        self.is_starting = True
-        self._count = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _: object) -> None:
-        self._count += 1
-        if self._count >= 3:
-            os._exit(128 + number)
-        if self.server is not None:
-            self.server.ask_to_stop(signal.Signals(number).name)
-        if self.is_starting and self._count == 1:
-            raise _StopAsked
-
-
 def _serve(config: ConfigT, build: Callable[[ConfigT], Server]) -> int:
-    signals = _Signals()
+    handlers = SignalHandlers()
+    server: Server | None = None
     try:
-        signals.server = server = build(config)
+        server = build(config)
+        server.stop_requests.listen_to_signals()
         server.start()
-        signals.is_starting = False
+        handlers.is_starting = False
         _say_ready(server)
         is_clean = server.wait()
-    except _StopAsked:
-        signals.is_starting = False
-        is_clean = signals.server is None or signals.server.stop(0)
+    except StopAsked:
+        handlers.is_starting = False
+        is_clean = server is None or server.stop(0)
         log.info("server.stopped_before_ready")
     except CorkboardError as error:
         log.error("server.start_failed", error=error.message, hint=error.hint)  # noqa: TRY400  ours: the message says it all
         return error.EXIT_CODE if isinstance(error, ProcessFailed) else 1
-    except Exception:
-        log.exception("server.start_failed", error="unexpected, see exception")
+    except Exception as error:
+        log.exception("server.start_failed", error=f"{type(error).__name__}: {error}")
         return 1
     if not is_clean:
         os._exit(1)  # a thread that will not end would keep the process for ever
@@ -289,9 +266,10 @@ def _say_ready(server: Server) -> None:
     line = {"event": "ready", "service": server.name, "port": server.port}
     if server.metrics_port:
         line["metrics_port"] = server.metrics_port
-    with contextlib.suppress(OSError):  # nobody listens: serve all the same
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+    try:
+        print(json.dumps(line), flush=True)  # noqa: T201  whoever started us waits for it
+    except OSError:  # nobody listens: serve all the same, and do not stumble over it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _options(config: ServiceConfig) -> list[tuple[str, int]]:
