@@ -24,7 +24,7 @@ def medoids(
         cluster_count: Number of clusters.
 
     Returns:
-        int32[cluster_count]; the first of equals.
+        int32[cluster_count]; the first of those that are equally near.
 
     Cost: O(n d).
     Source: Pal et al. 2020, Eq. 2.
@@ -45,10 +45,10 @@ def medoids(
         for k in range(d):
             square += np.float64(vectors[i, k]) * vectors[i, k]
             dot += vectors[i, k] * centroids[label, k]
-        # ||v - c/s||^2 * s  =  s v.v - 2 v.c + constant
+        # s ||v - c/s||^2 = s v.v - 2 v.c + constant. Both members of a pair are equally near, so a
+        # tie must not be left to rounding: float32 vectors are known to about 1e-7.
         distance = sizes[label] * square - 2 * dot
-        # Equal vectors must stay equal here: the first of them is taken.
-        if distance < best[label]:
+        if distance < best[label] - 1e-6 * sizes[label] * square:
             best[label] = distance
             found[label] = i
     return found

@@ -1,0 +1,242 @@
+"""The whole service on a free port: what a caller sees, good input and bad."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from corkboard.profile.v1 import profile_service_pb2 as pb
+from tests.profile_service.worlds import NOW, message, publish_pins, serving
+
+
+def refusal(call: Any, request: Any) -> tuple[grpc.StatusCode, list[str], str]:
+    """Status, fields at fault and message of a call that must fail."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request)
+    status = rpc_status.from_call(caught.value)
+    fields: list[str] = []
+    for detail in status.details if status else ():
+        bad = error_details_pb2.BadRequest()
+        if detail.Unpack(bad):
+            fields += [violation.field for violation in bad.field_violations]
+    return caught.value.code(), fields, caught.value.details() or ""
+
+
+def test_recorded_actions_show_in_the_next_profile(tmp_path: Path) -> None:
+    """Alike pins make one interest, before any batch run."""
+    publish_pins(tmp_path)
+    with serving(tmp_path) as stub:
+        answer = stub.RecordActions(
+            pb.RecordActionsRequest(
+                actions=[message("1", "tea"), message("2", "pot"), message("3", "car")]
+            )
+        )
+        profile = stub.GetProfile(
+            pb.GetProfileRequest(user_id="anna", acted_pin_count_max=10)
+        ).profile
+
+    assert list(answer.codes) == [pb.ACTION_CODE_RECORDED] * 3
+    assert [cluster.action_count for cluster in profile.clusters] == [2, 1]
+    assert {cluster.origin for cluster in profile.clusters} == {pb.CLUSTER_ORIGIN_ONLINE}
+    assert profile.online_action_count == 3
+    assert not profile.is_cold_start
+    assert sorted(profile.acted_pin_ids) == ["car", "pot", "tea"]
+
+
+def test_unknown_user_is_a_cold_start(tmp_path: Path) -> None:
+    """Not an error: an empty profile that says so."""
+    with serving(tmp_path) as stub:
+        profile = stub.GetProfile(pb.GetProfileRequest(user_id="nobody")).profile
+
+    assert profile.is_cold_start
+    assert list(profile.clusters) == []
+    assert profile.generation == ""
+
+
+def test_duplicates_get_their_code_and_count_once(tmp_path: Path) -> None:
+    """Within a call, in a repeated call, and with another content."""
+    with serving(tmp_path) as stub:
+        request = pb.RecordActionsRequest(actions=[message("1"), message("1", "pot"), message("2")])
+        first = list(stub.RecordActions(request).codes)
+        second = list(stub.RecordActions(request).codes)
+        listed = stub.ListActions(pb.ListActionsRequest(user_id="anna")).actions
+
+    recorded, duplicate = pb.ACTION_CODE_RECORDED, pb.ACTION_CODE_DUPLICATE
+    assert first == [recorded, duplicate, recorded]
+    assert second == [duplicate] * 3
+    assert sorted(found.action_id for found in listed) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"user_id": ""}, "user_id"),
+        ({"pin_id": ""}, "pin_id"),
+        ({"name": ""}, "action_id"),
+        ({"pin_id": "x" * 129}, "pin_id"),
+        ({"pin_id": "tab\t"}, "pin_id"),
+        ({"action_type": pb.ACTION_TYPE_UNSPECIFIED}, "action_type"),
+        ({"action_type": 99}, "action_type"),
+        ({"strength": 1.5}, "strength"),
+        ({"strength": float("nan")}, "strength"),
+        ({"action_time": {"seconds": round(NOW) + 301}}, "action_time"),
+        ({"action_time": {"seconds": -1}}, "action_time"),
+    ],
+)
+def test_one_bad_action_refuses_the_call_and_names_it(
+    tmp_path: Path, change: dict[str, Any], field: str
+) -> None:
+    """INVALID_ARGUMENT with index and field; nothing of the call is recorded."""
+    bad = message(**{"name": "bad", **change})
+    with serving(tmp_path) as stub:
+        code, fields, text = refusal(
+            stub.RecordActions, pb.RecordActionsRequest(actions=[message("good"), bad])
+        )
+        listed = stub.ListActions(pb.ListActionsRequest(user_id="anna")).actions
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert fields == [f"actions[1].{field}"]
+    assert f"actions[1].{field}" in text
+    assert list(listed) == []
+
+
+def test_partial_calls_record_what_is_right(tmp_path: Path) -> None:
+    """With allow_partial each item has its code, and each refused one its reason."""
+    late = message("late", action_time={"seconds": round(NOW) + 3600})
+    with serving(tmp_path) as stub:
+        answer = stub.RecordActions(
+            pb.RecordActionsRequest(
+                actions=[message("a"), message("b", user_id=""), late, message("c")],
+                allow_partial=True,
+            )
+        )
+
+    invalid, recorded = pb.ACTION_CODE_INVALID, pb.ACTION_CODE_RECORDED
+    assert list(answer.codes) == [recorded, invalid, invalid, recorded]
+    assert [(found.index, found.field) for found in answer.rejections] == [
+        (1, "actions[1].user_id"),
+        (2, "actions[2].action_time"),
+    ]
+    assert "300 seconds" in answer.rejections[1].reason
+
+
+def test_validate_only_records_nothing(tmp_path: Path) -> None:
+    """A rehearsal leaves no trace."""
+    with serving(tmp_path) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=[message("a")], validate_only=True))
+        listed = stub.ListActions(pb.ListActionsRequest(user_id="anna")).actions
+
+    assert list(listed) == []
+
+
+@pytest.mark.parametrize("count", [0, 10_001])
+def test_empty_and_oversized_batches_are_refused(tmp_path: Path, count: int) -> None:
+    """1 to 10,000 actions a call."""
+    actions = [message(f"{n}") for n in range(count)]
+    with serving(tmp_path) as stub:
+        code, fields, _ = refusal(stub.RecordActions, pb.RecordActionsRequest(actions=actions))
+
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["actions"])
+
+
+def test_ten_thousand_actions_fit_in_one_call(tmp_path: Path) -> None:
+    """The ceiling itself is allowed, with ids of the greatest length."""
+    actions = [message(f"{n:0>128}", f"{n:0>128}", user_id="a" * 128) for n in range(10_000)]
+    with serving(tmp_path) as stub:
+        codes = list(stub.RecordActions(pb.RecordActionsRequest(actions=actions)).codes)
+
+    assert codes == [pb.ACTION_CODE_RECORDED] * 10_000
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetProfile", pb.GetProfileRequest(user_id="a", cluster_count_max=1001)),
+        ("GetProfile", pb.GetProfileRequest(user_id="a", acted_pin_count_max=10_001)),
+        ("GetProfile", pb.GetProfileRequest()),
+        ("BatchGetProfiles", pb.BatchGetProfilesRequest()),
+        ("ListActions", pb.ListActionsRequest(user_id="a", limit=10_001)),
+        ("DeclareInterests", pb.DeclareInterestsRequest(user_id="a", pin_ids=["x", "x"])),
+        ("EraseUser", pb.EraseUserRequest()),
+    ],
+)
+def test_limits_over_the_ceiling_are_refused(tmp_path: Path, method: str, request_: Any) -> None:
+    """Every request says what it takes, and means it."""
+    with serving(tmp_path) as stub:
+        code, fields, _ = refusal(getattr(stub, method), request_)
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(fields) == 1
+
+
+def test_batch_answers_in_the_order_asked(tmp_path: Path) -> None:
+    """One profile for each user, unknown ones included, and limits hold for each."""
+    with serving(tmp_path) as stub:
+        stub.RecordActions(
+            pb.RecordActionsRequest(
+                actions=[message("1", "tea"), message("2", "car"), message("3", user_id="bert")]
+            )
+        )
+        profiles = stub.BatchGetProfiles(
+            pb.BatchGetProfilesRequest(user_ids=["bert", "nobody", "anna"], cluster_count_max=1)
+        ).profiles
+
+    assert [profile.user_id for profile in profiles] == ["bert", "nobody", "anna"]
+    assert [len(profile.clusters) for profile in profiles] == [1, 0, 1]
+
+
+def test_listed_actions_are_newest_first_and_whole(tmp_path: Path) -> None:
+    """All that was recorded is told, and whether there is more."""
+    sent = message(
+        "1",
+        "tea",
+        action_time={"seconds": 5, "nanos": 7000},
+        board_id="b",
+        list_id="l",
+        strength=0.5,
+    )
+    with serving(tmp_path) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=[message("2"), sent]))
+        one = stub.ListActions(pb.ListActionsRequest(user_id="anna", limit=1))
+        both = stub.ListActions(pb.ListActionsRequest(user_id="anna", limit=2))
+
+    assert one.is_truncated
+    assert not both.is_truncated
+    assert [found.action_id for found in both.actions] == ["2", "1"]
+    assert both.actions[1] == sent
+
+
+def test_declared_interests_make_a_cold_start_useful(tmp_path: Path) -> None:
+    """They stand in the profile, which still says that it is a cold start."""
+    publish_pins(tmp_path)
+    with serving(tmp_path) as stub:
+        stub.DeclareInterests(pb.DeclareInterestsRequest(user_id="anna", pin_ids=["tea", "car"]))
+        profile = stub.GetProfile(pb.GetProfileRequest(user_id="anna")).profile
+
+    assert profile.is_cold_start
+    assert {cluster.origin for cluster in profile.clusters} == {pb.CLUSTER_ORIGIN_DECLARED}
+    assert sorted(cluster.medoid_pin_id for cluster in profile.clusters) == ["car", "tea"]
+
+
+def test_full_map_is_told_with_its_remedy_while_reads_go_on(tmp_path: Path) -> None:
+    """RESOURCE_EXHAUSTED names the setting; what was acknowledged is still served."""
+    with serving(tmp_path, live_map_bytes=1 << 20) as stub:
+        recorded = 0
+        code, text = None, ""
+        while code is None:
+            actions = [message(f"{recorded + n}" + "x" * 99, f"{n}") for n in range(100)]
+            try:
+                stub.RecordActions(pb.RecordActionsRequest(actions=actions))
+                recorded += 100
+            except grpc.RpcError as fault:
+                code, text = fault.code(), fault.details() or ""
+        listed = stub.ListActions(pb.ListActionsRequest(user_id="anna", limit=10_000)).actions
+        profile = stub.GetProfile(pb.GetProfileRequest(user_id="anna")).profile
+
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "live_map_bytes" in text
+    assert len(listed) == recorded
+    assert len(profile.clusters) > 0
