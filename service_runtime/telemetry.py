@@ -8,6 +8,8 @@ dotted noun and a past verb, the rest are keys. A log that cannot be written nev
 import contextlib
 import json
 import logging
+import os
+import stat
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -174,13 +176,23 @@ class _JsonLine:
 
 
 class _Sink:
-    """A byte stream whose failures are silent: a full disk or closed pipe must not fail calls."""
+    """
+    A byte stream whose failures are silent: a full disk or closed pipe must not fail calls.
+
+    Nor must a pipe that nobody empties: it would stop the process at its 65,536th byte. Where
+    stderr is a pipe, lines that do not fit are left out and counted in the next one that does.
+    """
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
+        self._pipe = _open_stderr_pipe() if stream is None else None
+        self._dropped_count = 0
 
     def write(self, line: bytes) -> None:
         """Write all of *line*, or as much as can be."""
+        if self._pipe is not None:
+            self._write_to_pipe(self._pipe, line)
+            return
         with contextlib.suppress(OSError, ValueError):
             stream = self._stream or sys.stderr.buffer  # looked up now: tests redirect it
             stream.write(line)
@@ -188,6 +200,31 @@ class _Sink:
 
     def flush(self) -> None:
         """Nothing to do: each line is flushed."""
+
+    def _write_to_pipe(self, pipe: int, line: bytes) -> None:
+        if self._dropped_count:
+            note = b'{"event":"log.lines_dropped","level":"warning","count":%d}\n'
+            line = note % self._dropped_count + line
+        try:
+            os.write(pipe, line)
+            self._dropped_count = 0
+        except OSError:
+            self._dropped_count += 1
+
+
+def _open_stderr_pipe() -> int | None:
+    """
+    A second, non-blocking end of the pipe that is stderr; None if it is no pipe.
+
+    A second one, because the flag belongs to what is shared with whoever else writes there.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+    except (OSError, ValueError, AttributeError):
+        pass  # not Linux, not allowed, or replaced by something without a descriptor
+    return None
 
 
 class _TextSink:

@@ -470,6 +470,27 @@ def test_nobody_reading_the_ready_line_is_no_error() -> None:
     assert code == 0
 
 
+def test_log_pipe_that_nobody_empties_stops_no_call() -> None:
+    """A parent that forgot to read stderr does not stop the service when the pipe is full."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.service_runtime.echo_process"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    port = json.loads(process.stdout.readline())["port"]
+    with connected(port) as method:
+        for _ in range(1000):
+            call(method, Echo(text="x"), timeout_s=30)
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert 40_000 < len(log) < 200_000  # the pipe's capacity, of about 250,000 bytes
+
+
 def test_calls_survive_a_restart_of_one_of_two_servers() -> None:
     """Drain: with two servers behind one channel, stopping one fails no call."""
     one, two = EchoProcess(), EchoProcess()
