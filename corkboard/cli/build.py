@@ -1,6 +1,7 @@
 """`corkboard build`: all jobs in their order, with their progress, and what they reported."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Self
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot, ExitCode
@@ -23,6 +24,7 @@ MARKS = {
     Outcome.NOT_RUN: "[dim]not run[/dim]",
 }
 LINE_LENGTH_MAX = 60
+COUNT = re.compile(r"([\d,]*\d) of ([\d,]*\d)")  # as jobs' plain progress lines have it
 LEFT_OUT = frozenset({"job", "status", "seconds", "peak_memory_bytes", "as_of_us"})
 
 
@@ -120,12 +122,13 @@ def build_all(
 
 
 class StepDisplay(Watcher):
-    """A line for each running step with the last thing that it said."""
+    """For each running step a bar and the last thing that it said."""
 
     def __init__(self) -> None:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[name]:<26}"),
+            BarColumn(bar_width=20),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.description}[/dim]"),
             console=notes,
@@ -146,8 +149,12 @@ class StepDisplay(Watcher):
     def said(self, step: Step, line: str) -> None:
         """Show the step's last line of progress."""
         if step.name in self._tasks:
+            task = self._tasks[step.name]
+            if count := COUNT.search(line):
+                done, total = (int(part.replace(",", "")) for part in count.groups())
+                self._progress.update(task, completed=done, total=total)
             text = escape(_readable(line)[:LINE_LENGTH_MAX])
-            self._progress.update(self._tasks[step.name], description=text)
+            self._progress.update(task, description=text)
 
     def ended(self, result: StepResult) -> None:
         """Replace the spinner by one lasting line."""

@@ -13,7 +13,11 @@ from rich.console import Console
 
 PIPE_WIDTH = 120
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-notes = Console(stderr=True, highlight=False)
+notes = Console(
+    stderr=True,
+    highlight=False,
+    width=None if sys.stderr.isatty() else PIPE_WIDTH,
+)
 
 MINUTE = 60
 HOUR = 60 * MINUTE
