@@ -66,6 +66,22 @@ class Artifacts:
         """
         return self._catalogue.get()
 
+    def current_catalogue(self) -> tuple[str, Catalogue]:
+        """Return the catalogue and its generation, which belong together.
+
+        Raises:
+            NotReady: None has been built.
+        """
+        pair = self._catalogue.snapshot()
+        if pair is None:
+            return "", self._catalogue.get()  # raises, and says why
+        return pair[0].id, pair[1]
+
+    def catalogue_size(self) -> tuple[str, int]:
+        """Return the catalogue's generation and number of pins; "" and 0 before there is one."""
+        pair = self._catalogue.snapshot()
+        return ("", 0) if pair is None else (pair[0].id, len(pair[1]))
+
     def generation(self, artifact: str) -> str:
         """Return the id of the generation that serves.
 

@@ -194,6 +194,8 @@ class Retrieval:
             return _left_out(name, Status.NOT_READY, fault.message)
         except Exception as fault:  # noqa: BLE001  whatever breaks one source, the others answer
             return self._failed(name, fault)
+        if not len(found) and query.stop.expired():
+            return _left_out(name, Status.LATE, "was stopped before it found anything", seconds)
         kept = without(found, excluded=query.excluded_rows, pin_count=pin_count, limit=asked.limit)
         return Outcome(Status.OK, "", kept, round(seconds * 1e6), asked.generation)
 

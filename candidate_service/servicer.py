@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from candidate_service.artifacts import Artifacts
 from candidate_service.candidate import CandidateQuery, Segment, Stop
-from candidate_service.catalogue import ARTIFACT, Catalogue
+from candidate_service.catalogue import Catalogue
 from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
@@ -67,7 +67,7 @@ class CandidateServicer(wire_grpc.CandidateServiceServicer):
         self, request: wire.RetrieveCandidatesRequest, context: grpc.ServicerContext
     ) -> wire.RetrieveCandidatesResponse:
         stop = Stop.after(min(self._deadline_s, remaining_seconds(self._margin_s)), time.monotonic)
-        generation, catalogue = self._catalogue()
+        generation, catalogue = self._artifacts.current_catalogue()
         queried = decode_pins(request, catalogue, default_count=self._medoid_sample_count)
         query = decode_query(request, catalogue, queried, stop)
         limits = decode_limits(request, self._retrieval.sources)
@@ -84,15 +84,12 @@ class CandidateServicer(wire_grpc.CandidateServiceServicer):
     def ListSources(
         self, request: wire.ListSourcesRequest, context: grpc.ServicerContext
     ) -> wire.ListSourcesResponse:
-        generation, catalogue = self._catalogue()
+        generation, pin_count = self._artifacts.catalogue_size()
         return wire.ListSourcesResponse(
             sources=[encode_source(enabled) for enabled in self._retrieval.sources.values()],
-            pin_count=len(catalogue),
+            pin_count=pin_count,
             catalogue_generation=generation,
         )
-
-    def _catalogue(self) -> tuple[str, Catalogue]:
-        return self._artifacts.generation(ARTIFACT), self._artifacts.catalogue()
 
 
 def decode_pins(

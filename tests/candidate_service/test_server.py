@@ -226,6 +226,19 @@ def test_bad_request_names_the_field(
     assert field in refused.value.details()
 
 
+def test_deadline_too_short_for_any_source(client: wire_grpc.CandidateServiceStub) -> None:
+    """Sources that had no time are named late instead of being shown as having found nothing."""
+    request = wire.RetrieveCandidatesRequest(query_pins=[query_pin("cat03")])
+
+    try:
+        answer = client.RetrieveCandidates(request, timeout=0.014)  # below margin and grace
+    except grpc.RpcError as refused:
+        assert refused.code() == grpc.StatusCode.DEADLINE_EXCEEDED  # noqa: PT017  a slow machine
+    else:
+        assert answer.lists[0].status == wire.SOURCE_STATUS_LATE
+        assert ids_of(answer, "popular")
+
+
 def test_get_pins(client: wire_grpc.CandidateServiceStub) -> None:
     """Known pins come with what was imported, unknown ones marked, in the order asked."""
     answer = client.GetPins(wire.GetPinsRequest(pin_ids=["ship02", "dog99", "cat01"]), timeout=10)
@@ -292,6 +305,11 @@ def test_nothing_built_yet(tmp_path: Path) -> None:
             client.RetrieveCandidates(request, timeout=10)
         assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
         assert "catalogue" in refused.value.details()
+        listed = client.ListSources(wire.ListSourcesRequest(), timeout=10)
+        assert (listed.pin_count, [source.is_ready for source in listed.sources]) == (
+            0,
+            [False] * 2,
+        )
 
         write_pins(tmp_path, [{"pin_id": f"p{at}", "vector": [1.0, 0.1 * at]} for at in range(5)])
         run_jobs(tmp_path)
