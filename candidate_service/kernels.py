@@ -5,11 +5,14 @@ A walk is a chain of loads that each wait for memory.  `walk` moves K walkers in
 stage, and asks for the next cache line of all of them before it touches the first (prefetch), so
 that K waits overlap.  Visits are counted in a hash table of 64-bit entries
 
-    epoch (12 bits) | pin row (31 bits) | count (21 bits)
+    epoch (11 bits) | united (1 bit) | pin row (31 bits) | number (21 bits)
 
-where an entry of another epoch counts as free: nothing is cleared between walks, and memory does
-not depend on the size of the graph.  Row p starts to look at slot (p * odd number) mod size, which
-is one-to-one while rows are fewer than slots: small graphs never probe.
+An entry of another epoch counts as free: nothing is cleared between requests, and memory does not
+depend on the size of the graph.  During a query pin's walk the number is the count of visits; when
+`unite_visits` adds the walk to the request's tally, the entry becomes a united one, whose number is
+the pin's place in that tally.  So the walks of a request share the table, and uniting them needs
+no look-ups of its own.  Row p starts to look at slot (p * odd number) mod size, which is one-to-one
+while rows are fewer than slots: small graphs never probe.
 
 All chance is splitmix64 read at a position: walker k of K in round i takes number i * K + k of its
 stream.  So a walk is a function of its arguments, and may be done in pieces.
@@ -24,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-EPOCH_MAX: Final = 2**12 - 1
+EPOCH_MAX: Final = 2**11 - 1
 """Epochs run from 1 to this; then the table has to be cleared."""
 
 COUNT_MAX: Final = 2**21 - 1
@@ -37,10 +40,12 @@ _U = np.uint64
 _ONE = _U(1)
 _LOW_32 = _U(0xFFFF_FFFF)
 _COUNT_BITS = _U(21)
-_ROW_BITS = _U(31)
+_OTHER_PIN = _U((2**31 - 1) << 21)
 _ROW_MASK = _U(2**31 - 1)
-_EPOCH_SHIFT = _U(52)
-_EPOCH_BIT = _U(2**52)
+_EPOCH_SHIFT = _U(53)
+_UNITED_SHIFT = _U(52)
+_UNITED = _U(2**52)
+_EPOCH_BIT = _U(2**53)
 _COUNT_MASK = _U(COUNT_MAX)
 _GOLDEN = _U(0x9E37_79B9_7F4A_7C15)
 _MIX_1 = _U(0xBF58_476D_1CE4_E5B9)
@@ -100,7 +105,7 @@ def walk(
     early_stop: tuple[int, int],
     epoch: int,
     table: NDArray[np.uint64],
-    touched: NDArray[np.uint32],
+    touched: NDArray[np.uint64],
     lanes: tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
     tally: NDArray[np.int64],
 ) -> int:
@@ -123,9 +128,10 @@ def walk(
         rounds: First and last + 1; a walk begins at 0 and may be continued where it ended.
         early_stop: n_v and n_p: end when n_p pins have been seen n_v times (looked at once a
             round).
-        epoch: In [1, EPOCH_MAX], in no entry of *table* before round 0.
-        table: uint64[power of two], at least twice as many as *touched*.
-        touched: Receives the slot of each pin in the order of first visit, uint32[m].
+        epoch: In [1, EPOCH_MAX], the request's; before its first walk in no entry of *table*.
+        table: uint64[power of two], at least twice as many as pins that the request may visit.
+        touched: Receives, for `unite_visits`, the slot of each pin in the order of first visit and
+            above 32 bits its place in the request's tally + 1, 0 = none yet; uint64[m].
         lanes: Scratch, uint64[K] and three uint32[K]; the second carries positions between calls.
         tally: int64[2]: pins touched, pins seen n_v times; zeros before round 0, then carried.
 
@@ -209,52 +215,75 @@ def walk(
             slot = _U(slots[k])
             difference = table[slot] ^ base
             probe_count = _U(0)
-            while difference > _COUNT_MASK and difference < _EPOCH_BIT:
+            while (difference & _OTHER_PIN) != _U(0) and difference < _EPOCH_BIT:
                 slot = (slot + _ONE) & mask
                 difference = table[slot] ^ base
                 probe_count += _ONE
                 if probe_count > mask:
                     return -1
-            is_new = _U(difference >= _EPOCH_BIT)
-            count = (difference & (is_new - _ONE)) + _ONE
-            table[slot] = base | count
-            touched[touched_count] = np.uint32(slot)
+            is_new = _U(difference > _COUNT_MASK)
+            number = difference & _COUNT_MASK
+            is_united = _U((difference >> _UNITED_SHIFT) == _ONE)
+            touched[touched_count] = slot | (((number + _ONE) * is_united) << _U(32))
             touched_count += is_new
+            count = (number & (is_new - _ONE)) + _ONE
+            table[slot] = base | count
             often_count += _U(count == often)
     tally[0], tally[1] = touched_count, often_count
     return int(done)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def collect_visits(
+def unite_visits(
     table: NDArray[np.uint64],
-    touched: NDArray[np.uint32],
+    touched: NDArray[np.uint64],
     touched_count: int,
-    rows: NDArray[np.int32],
-    values: NDArray[np.float32],
-    begin: int,
+    boost: int,
+    query_index: int,
+    united_count: int,
+    united: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.uint32], NDArray[np.int32]],
 ) -> int:
     """
-    Read the tally of one walk: append pins and visit counts, in the order of first visit.
+    Add the tally of one query pin's walk to the request's, and ready the table for the next walk.
 
     Args:
         table: As `walk` left it.
         touched: As `walk` left it.
         touched_count: tally[0] of `walk`.
-        rows: Receives pin rows from position *begin* on, int32[m].
-        values: Receives visit counts there, float32[m] (exact: counts stay below 2**24).
-        begin: Where to begin, >= 0.
+        boost: 1 adds square roots of counts, to be squared in the end (Eq. 3); 0 adds counts.
+        query_index: Of the query pin, for the record.
+        united_count: Pins in the request's tally so far.
+        united: The request's tally: rows int32[m], scores float64[m], the largest count that one
+            query pin contributed uint32[m], and that query pin int32[m] (the first of equal ones).
+            Ordered by first visit.
 
     Returns:
-        Where the appended part ends.
+        Pins in the request's tally now.
+
+    Cost: one prefetched look at the table for each pin of the walk.
+    Source: Eksombatchai et al. 2018, Eq. 3 and algorithm 3.
     """
-    ahead = min(touched_count, 32)
+    rows, scores, largest, query_indexes = united
     for i in range(touched_count):
-        prefetch(table, _U(touched[min(i + ahead, touched_count - 1)]))
-        entry = table[_U(touched[_U(i)])]
-        rows[begin + i] = np.int32((entry >> _COUNT_BITS) & _ROW_MASK)
-        values[begin + i] = np.float32(entry & _COUNT_MASK)
-    return begin + touched_count
+        prefetch(table, touched[min(i + 32, touched_count - 1)] & _LOW_32)
+        place, slot = touched[i] >> _U(32), touched[i] & _LOW_32
+        entry = table[slot]
+        count = entry & _COUNT_MASK
+        share = np.sqrt(np.float64(count)) if boost else np.float64(count)
+        if place == _U(0):
+            united_count += 1
+            place = _U(united_count)
+            at = place - _ONE
+            rows[at] = np.int32((entry >> _COUNT_BITS) & _ROW_MASK)
+            scores[at] = share
+            largest[at], query_indexes[at] = np.uint32(count), query_index
+        else:
+            at = place - _ONE
+            scores[at] += share
+            if count > _U(largest[at]):
+                largest[at], query_indexes[at] = np.uint32(count), query_index
+        table[slot] = ((entry | _UNITED) ^ count) | at
+    return united_count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -262,7 +291,6 @@ def merge_lists(
     bounds: NDArray[np.int64],
     rows: NDArray[np.int32],
     values: NDArray[np.float32],
-    boost: int,
     epoch: int,
     table: NDArray[np.uint64],
     merged: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32], NDArray[np.int32]],
@@ -275,8 +303,6 @@ def merge_lists(
             all; no row twice in a list.
         rows: Pin rows, int32[m].
         values: What each list gives the pin, float32[m], > 0.
-        boost: 1 adds (sum of square roots) squared instead of the plain sum (Eq. 3): pins that
-            several query pins lead to gain.
         epoch: In [1, EPOCH_MAX], in no entry of *table*.
         table: uint64[power of two], more than the distinct rows; entries hold positions.
         merged: Receives rows int32[m], scores float64[m], the largest contribution float32[m]
@@ -286,7 +312,7 @@ def merge_lists(
     Returns:
         How many distinct rows there are; -1 if *table* is full.
 
-    Source: Eksombatchai et al. 2018, Eq. 3 and algorithm 3.
+    Cost: one prefetched look at the table for each entry.
     """
     out_rows, out_scores, out_largest, out_query = merged
     tag, mask, count = _U(epoch), _U(len(table) - 1), 0
@@ -295,29 +321,26 @@ def merge_lists(
         for i in range(bounds[q], bounds[q + 1]):
             prefetch(table, (_U(rows[min(i + 16, last)]) * _GOLDEN) & mask)
             row, value = rows[i], values[i]
-            key = (tag << _ROW_BITS) | _U(row)
+            base = (tag << _EPOCH_SHIFT) | (_U(row) << _COUNT_BITS)
             slot = (_U(row) * _GOLDEN) & mask
-            entry = table[slot]
+            difference = table[slot] ^ base
             probe_count = _U(0)
-            while (entry >> _COUNT_BITS) != key and (entry >> _EPOCH_SHIFT) == tag:
+            while difference > _COUNT_MASK and difference < _EPOCH_BIT:
                 slot = (slot + _ONE) & mask
-                entry = table[slot]
+                difference = table[slot] ^ base
                 probe_count += _ONE
                 if probe_count > mask:
                     return -1
-            share = np.sqrt(np.float64(value)) if boost else np.float64(value)
-            if (entry >> _EPOCH_SHIFT) != tag:
-                table[slot] = (key << _COUNT_BITS) | _U(count)
-                out_rows[count], out_scores[count] = row, share
+            if difference >= _EPOCH_BIT:
+                table[slot] = base | _U(count)
+                out_rows[count], out_scores[count] = row, value
                 out_largest[count], out_query[count] = value, q
                 count += 1
                 continue
-            at = entry & _COUNT_MASK
-            out_scores[at] += share
+            at = difference
+            out_scores[at] += value
             if value > out_largest[at]:
                 out_largest[at], out_query[at] = value, q
-    if boost:
-        out_scores[:count] *= out_scores[:count]
     return count
 
 

@@ -73,7 +73,7 @@ class WalkScratch:
         total = settings.step_count + (QUERY_PIN_COUNT_MAX + 1) * lane_count
         distinct = min(total, pin_count + lane_count)
         self.table = np.zeros(1 << (2 * distinct - 1).bit_length(), np.uint64)
-        self.touched = np.empty(distinct, np.uint32)
+        self.touched = np.empty(distinct, np.uint64)
         self.lanes = (
             np.empty(lane_count, np.uint64),
             np.empty(lane_count, np.uint32),
@@ -81,12 +81,10 @@ class WalkScratch:
             np.empty(lane_count, np.uint32),
         )
         self.tally = np.zeros(2, np.int64)
-        self.rows = np.empty(total, np.int32)
-        self.visits = np.empty(total, np.float32)
-        self.merged = (
+        self.united = (
             np.empty(distinct, np.int32),
             np.empty(distinct, np.float64),
-            np.empty(distinct, np.float32),
+            np.empty(distinct, np.uint32),
             np.empty(distinct, np.int32),
         )
         self._epoch = 0
@@ -184,50 +182,33 @@ class Walker:
         rounds: NDArray[np.int64],
         scratch: WalkScratch,
     ) -> Visits:
-        bounds = np.zeros(len(usable) + 1, np.int64)
-        step_count = 0
+        epoch, count, step_count = scratch.next_epoch(), 0, 0
         for i, query_index in enumerate(usable.tolist()):
             row = int(query.query_rows[query_index])
-            done = self._walk(query, row, int(rounds[i]), scratch)
+            done = self._walk(query, row, int(rounds[i]), epoch, scratch)
             step_count += done * self.settings.walker_count
-            bounds[i + 1] = kernels.collect_visits(
+            count = kernels.unite_visits(
                 scratch.table,
                 scratch.touched,
                 scratch.tally[0],
-                scratch.rows,
-                scratch.visits,
-                bounds[i],
+                int(self.settings.boost),
+                query_index,
+                count,
+                scratch.united,
             )
-        if len(usable) == 1:
-            rows = scratch.rows[: bounds[1]].copy()
-            scores = scratch.visits[: bounds[1]].astype(np.float64)
-            return Visits(rows, scores, np.full(len(rows), usable[0], np.int32), step_count)
-        count = kernels.merge_lists(
-            bounds,
-            scratch.rows,
-            scratch.visits,
-            int(self.settings.boost),
-            scratch.next_epoch(),
-            scratch.table,
-            scratch.merged,
-        )
-        assert count >= 0, "the table has room for twice the pins that can be visited"
-        merged_rows, merged_scores, _, lists = scratch.merged
-        return Visits(
-            merged_rows[:count].copy(),
-            merged_scores[:count].copy(),
-            usable[lists[:count]].astype(np.int32),
-            step_count,
-        )
+        rows, scores, _, query_indexes = scratch.united
+        found = scores[:count] ** 2 if self.settings.boost else scores[:count].copy()
+        return Visits(rows[:count].copy(), found, query_indexes[:count].copy(), step_count)
 
-    def _walk(self, query: CandidateQuery, row: int, round_count: int, scratch: WalkScratch) -> int:
+    def _walk(
+        self, query: CandidateQuery, row: int, round_count: int, epoch: int, scratch: WalkScratch
+    ) -> int:
         """Walk from one query pin in chunks; return the rounds done."""
         graph, settings = self.graph, self.settings
         language = graph.languages.get(query.segment.language) if settings.bias > 0 else None
         is_biased = language is not None
         often = settings.early_stop_visit_count
         enough = settings.early_stop_pin_count if often else _NEVER
-        epoch = scratch.next_epoch()
         scratch.tally[:] = 0
         done = 0
         while done < round_count and not query.stop.expired():

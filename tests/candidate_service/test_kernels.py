@@ -48,7 +48,7 @@ class Walking:
     def __init__(self, graph: PinBoardGraph, *, walkers: int = K, room: int = 4096) -> None:
         self.graph = graph
         self.table = np.zeros(1 << (2 * room - 1).bit_length(), np.uint64)
-        self.touched = np.empty(room, np.uint32)
+        self.touched = np.empty(room, np.uint64)
         self.lanes = (np.empty(walkers, np.uint64), *np.empty((3, walkers), np.uint32))
         self.tally = np.zeros(2, np.int64)
 
@@ -90,13 +90,18 @@ class Walking:
         )
 
     def visits(self) -> dict[int, int]:
-        """The tally, in the order of first visit."""
-        rows, values = (
-            np.empty(len(self.touched), np.int32),
-            np.empty(len(self.touched), np.float32),
+        """The tally, in the order of first visit; the table stays as the walk left it."""
+        room = len(self.touched)
+        united = (
+            np.empty(room, np.int32),
+            np.empty(room, np.float64),
+            np.empty(room, np.uint32),
+            np.empty(room, np.int32),
         )
-        end = kernels.collect_visits(self.table, self.touched, self.tally[0], rows, values, 0)
-        return dict(zip(rows[:end].tolist(), values[:end].astype(int).tolist(), strict=True))
+        table = self.table.copy()
+        end = kernels.unite_visits(table, self.touched, self.tally[0], 0, 0, 0, united)
+        counts = united[1][:end].astype(int).tolist()
+        return dict(zip(united[0][:end].tolist(), counts, strict=True))
 
 
 GRAPHS = st.lists(
@@ -253,7 +258,7 @@ def test_stale_table_is_refused_instead_of_probed_for_ever() -> None:
     graph = make_graph([(p, 0) for p in range(200)])
     walking = Walking(graph, room=32)
     stale = np.arange(len(walking.table), dtype=np.uint64) + np.uint64(10_000)
-    walking.table[:] = (np.uint64(1) << np.uint64(52)) | (stale << np.uint64(21))
+    walking.table[:] = (np.uint64(1) << np.uint64(53)) | (stale << np.uint64(21))
 
     assert walking.walk(start=0) == -1
     assert walking.walk(start=0, epoch=2) > 0
@@ -265,30 +270,28 @@ LISTS = st.lists(
 
 
 @settings(deadline=None)  # the first example compiles
-@given(lists=LISTS, boost=st.booleans())
-def test_merge_adds_up_and_remembers_the_largest(lists: list[dict[int, int]], boost: bool) -> None:  # noqa: FBT001  Hypothesis passes it by name
-    """Each pin once, in order of appearance; sum or boosted sum; the first largest list named."""
+@given(lists=LISTS)
+def test_merge_adds_up_and_remembers_the_largest(lists: list[dict[int, int]]) -> None:
+    """Each pin once, in order of appearance; the sum; the first list with the largest value."""
     bounds = np.cumsum([0, *map(len, lists)])
     rows = np.array([row for found in lists for row in found], np.int32)
     values = np.array([value for found in lists for value in found.values()], np.float32)
 
-    merged, count = merge(bounds, rows, values, boost=boost)
+    merged, count = merge(bounds, rows, values)
 
     order = list(dict.fromkeys(rows.tolist()))
     parts = {
         row: [(found[row], q) for q, found in enumerate(lists) if row in found] for row in order
     }
-    power = 0.5 if boost else 1.0
-    scores = [sum(value**power for value, _ in parts[row]) ** (1 / power) for row in order]
     assert order == merged[0][:count].tolist()
-    np.testing.assert_allclose(merged[1][:count], scores, rtol=1e-12)
+    assert [sum(value for value, _ in parts[row]) for row in order] == merged[1][:count].tolist()
     assert [max(parts[row], key=lambda part: (part[0], -part[1])) for row in order] == list(
         zip(merged[2][:count].tolist(), merged[3][:count].tolist(), strict=True)
     )
 
 
 def merge(
-    bounds: NDArray[np.int64], rows: NDArray[np.int32], values: NDArray[np.float32], *, boost: bool
+    bounds: NDArray[np.int64], rows: NDArray[np.int32], values: NDArray[np.float32]
 ) -> tuple[tuple[NDArray[Any], ...], int]:
     """Run the kernel on fresh scratch."""
     size = len(rows)
@@ -299,14 +302,14 @@ def merge(
         np.empty(size, np.int32),
     )
     table = np.zeros(256, np.uint64)
-    return merged, kernels.merge_lists(bounds, rows, values, int(boost), 1, table, merged)
+    return merged, kernels.merge_lists(bounds, rows, values, 1, table, merged)
 
 
 def test_merge_refuses_a_full_table() -> None:
     """More pins than slots give -1, not an endless search."""
     rows = np.arange(300, dtype=np.int32)
 
-    _, count = merge(np.array([0, 300]), rows, np.ones(300, np.float32), boost=False)
+    _, count = merge(np.array([0, 300]), rows, np.ones(300, np.float32))
 
     assert count == -1
 
