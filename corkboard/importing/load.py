@@ -185,7 +185,8 @@ def _stage(
     moves: dict[Path, Path] = {}
     stem = f"import-{report.import_id}"
     seq = report.import_seq
-    engine.sql(_pins_sql(seq), out=staging / "pins", name="pins")
+    pins_sql = _pins_sql(seq, is_repeated="pins" in prepared.repeated_forms)
+    engine.sql(pins_sql, out=staging / "pins", name="pins")
     report.pin_count = engine.count("pins")
     advance(1)
     engine.sql(_saves_sql(seq, report.import_time_us), out=staging / "saves", name="saves")
@@ -232,9 +233,10 @@ def _first_of(form: Form, query: str, key: str) -> str:
     )
 
 
-def _pins_sql(seq: int) -> str:
-    first = _first_of(PINS, "select * from plain_pins", "pin_id")
-    return f"select {_names(PINS)}, cast({seq} as bigint) as import_seq from ({first}) firsts"
+def _pins_sql(seq: int, *, is_repeated: bool) -> str:
+    first = _first_of(PINS, "select * from plain_pins", "pin_id") if is_repeated else "plain_pins"
+    source = f"({first}) firsts" if is_repeated else first  # sorting vectors is the costly part
+    return f"select {_names(PINS)}, cast({seq} as bigint) as import_seq from {source}"
 
 
 def _saves_sql(seq: int, now_us: int) -> str:

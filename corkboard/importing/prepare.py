@@ -53,12 +53,14 @@ class Prepared:
             and `row`, `file_number`.
         dimension: Of all vectors, 0 if there are none.
         untimed_count: Saves and actions without a time, by form.
+        repeated_forms: Forms in which ids occur twice; their plain files hold all such rows.
     """
 
     report: ValidationReport
     scratch: Path
     dimension: int = 0
     untimed_count: dict[str, int] = field(default_factory=dict)
+    repeated_forms: set[str] = field(default_factory=set)
 
     def schema(self, form: Form) -> pa.Schema:
         """Columns of the plain files of a form."""
@@ -103,7 +105,8 @@ def prepare_folder(
     for name, form in FORMS.items():
         schema = prepared.schema(form)
         engine.table(f"plain_{name}", scratch / name, schema=schema)
-        _refuse_duplicates(engine, form, files, report, folder)
+        if _refuse_duplicates(engine, form, files, report, folder):
+            prepared.repeated_forms.add(name)
     _advise(engine, prepared)
     return prepared
 
@@ -199,7 +202,9 @@ def _prepare_file(task: _FileTask, progress: ProgressView) -> None:
             task.file.bad_row_count += 1
             report.add_rows(name, "", reason, [row], [value], 1)
 
-        with pq.ParquetWriter(out, task.prepared.schema(task.form), compression="zstd") as writer:
+        schema = task.prepared.schema(task.form)
+        texts = [name for name in schema.names if pa.types.is_string(schema.field(name).type)]
+        with pq.ParquetWriter(out, schema, compression="lz4", use_dictionary=texts) as writer:
             for chunk in read_chunks(task.path, wanted, refuse_row):
                 writer.write_table(_plain_rows(task, chunk, chosen))
                 advance(len(chunk.rows))
@@ -313,8 +318,8 @@ def _refuse_duplicates(
     files: list[tuple[Path, Form]],
     report: ValidationReport,
     folder: Path,
-) -> None:
-    """Note rows whose id stood in an earlier row; the first one counts."""
+) -> bool:
+    """Note rows whose id stood in an earlier row; the first one counts. Return if there are any."""
     column = DUPLICATES[form.name]
     engine.sql(
         f"select file_number, row, {column} as id from ("  # noqa: S608  our own names
@@ -326,7 +331,8 @@ def _refuse_duplicates(
     engine.sql(
         "select file_number, count(*) as n from repeated group by file_number", name="repeats"
     )
-    for repeat in engine.read("repeats").sort_by("file_number").to_pylist():
+    repeats = engine.read("repeats").sort_by("file_number").to_pylist()
+    for repeat in repeats:
         number, count = repeat["file_number"], repeat["n"]
         engine.sql(
             "select row, id from repeated "  # noqa: S608  our own numbers
@@ -346,6 +352,7 @@ def _refuse_duplicates(
             examples["id"].to_pylist(),
             count,
         )
+    return bool(repeats)
 
 
 def _advise(engine: BatchEngine, prepared: Prepared) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _CHUNK_ROWS: Final = 250_000
+_CHUNK_ROWS_WITH_LISTS: Final = 32_768
 _BLOCK_BYTES: Final = 32 << 20
 _SAMPLE_LINES: Final = 1_000
 _DELIMITERS: Final = ",;\t|"
@@ -90,7 +91,7 @@ def read_chunks(path: Path, wanted: Mapping[str, bool], on_bad_row: OnBadRow) ->
     suffix = suffix_of(path)
     try:
         if suffix == ".parquet":
-            yield from _read_parquet(path, list(wanted))
+            yield from _read_parquet(path, wanted)
         elif suffix in {".csv", ".tsv"}:
             yield from _read_csv(path, list(wanted), on_bad_row)
         else:
@@ -99,10 +100,11 @@ def read_chunks(path: Path, wanted: Mapping[str, bool], on_bad_row: OnBadRow) ->
         raise Unreadable(f"cannot be read: {_first_line(fault)}") from fault
 
 
-def _read_parquet(path: Path, wanted: list[str]) -> Iterator[Chunk]:
+def _read_parquet(path: Path, wanted: Mapping[str, bool]) -> Iterator[Chunk]:
     first = 1
+    chunk_rows = _CHUNK_ROWS_WITH_LISTS if any(wanted.values()) else _CHUNK_ROWS
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_CHUNK_ROWS, columns=wanted):
+        for batch in file.iter_batches(chunk_rows, columns=list(wanted)):
             rows = np.arange(first, first + batch.num_rows)
             yield Chunk(pa.Table.from_batches([batch]), rows)
             first += batch.num_rows
