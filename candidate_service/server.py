@@ -37,8 +37,8 @@ SERVICE = "corkboard.candidate.v1.CandidateService"
 PREPARED = frozenset({"board_cooccurrence", "popular"})
 """Sources that only read prepared lists: a tenth of a millisecond, no walk, no search."""
 WARM_UP_PIN_COUNT = 16
-WARM_UP_S = 30.0
-"""Compiling the kernels for the first time takes some seconds."""
+WARM_UP_S = 180.0
+"""Compiling the kernels for the first time takes seconds, on a busy machine many."""
 SPARE_THREAD_COUNT = 2
 """Threads beyond the cores, so that late sources leave some to the others."""
 

@@ -47,15 +47,15 @@ class NeighbourCache:
         keys = [(row, count) for row in rows.tolist()]
         with self._lock:
             answers = [self._remembered(key) for key in keys]
-        missing = [at for at, answer in enumerate(answers) if answer is None]
+            missing = [at for at, answer in enumerate(answers) if answer is None]
+            self.hit_count += len(keys) - len(missing)
+            self.miss_count += len(missing)
         if missing:
             found = self.index.nearest(self.index.vectors[rows[missing]], count)
             with self._lock:
                 for at, answer in zip(missing, found, strict=True):
                     answers[at] = answer
                     self._remember(keys[at], answer)
-        self.hit_count += len(keys) - len(missing)
-        self.miss_count += len(missing)
         return [answer for answer in answers if answer is not None]
 
     def _remembered(self, key: tuple[int, int]) -> Neighbours | None:

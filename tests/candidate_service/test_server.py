@@ -9,8 +9,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from candidate_service.config import CandidateConfig
-from candidate_service.jobs import build_catalogue, build_popular, build_vector_index, learn_vectors
+from candidate_service.config import SOURCE_NAMES, CandidateConfig
+from candidate_service.jobs import (
+    build_board_cooccurrence,
+    build_catalogue,
+    build_graph,
+    build_popular,
+    build_vector_index,
+    learn_vectors,
+)
 from candidate_service.server import build
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
@@ -39,7 +46,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     )
     write_saves(data_root, [("b", "ship07", NOW_US - 1), ("c", "ship07", NOW_US - 1)])
+    write_saves(data_root, [("pets", f"cat0{at}", NOW_US - 2 - at) for at in range(5)], file="pets")
     run_jobs(data_root)
+    for job in (build_graph, build_board_cooccurrence):
+        job.run(make_context(data_root))
     return data_root
 
 
@@ -51,13 +61,15 @@ def run_jobs(data_root: Path) -> None:
         context.close()
 
 
-def serve(data_root: Path) -> Iterator[wire_grpc.CandidateServiceStub]:
+def serve(
+    data_root: Path, sources: tuple[str, ...] = ("ann", "popular")
+) -> Iterator[wire_grpc.CandidateServiceStub]:
     """Serve a data root, and give a client."""
     config = CandidateConfig(
         data_root=data_root,
         port=0,
         metrics_port=0,
-        sources=("ann", "popular"),
+        sources=sources,
         generation_poll_seconds=0.05,
         drain_wait_seconds=0,
         retrieval_deadline_ms=5000,
@@ -103,6 +115,23 @@ def test_related_pins(client: wire_grpc.CandidateServiceStub) -> None:
     assert [pin.pin_id for pin in answer.queried_pins] == ["cat03"]
     assert answer.lists[0].generation.startswith("vector_index=")
     assert answer.catalogue_generation
+
+
+def test_all_sources_answer(built: Path) -> None:
+    """With everything built each source proposes the pins of the query pin's board or kind."""
+    for client in serve(built, SOURCE_NAMES):
+        request = wire.RetrieveCandidatesRequest(
+            query_pins=[query_pin("cat03")], viewer=wire.Viewer(language="en"), seed=3
+        )
+
+        answer = client.RetrieveCandidates(request, timeout=10)
+
+        assert [found.source for found in answer.lists] == list(SOURCE_NAMES)
+        others = {"cat00", "cat01", "cat02", "cat04"}
+        assert set(ids_of(answer, "board_cooccurrence")) == others
+        assert set(ids_of(answer, "pixie")) == others
+        assert set(ids_of(answer, "ann")) > others
+        assert len(answer.pin_ids) == len(set(answer.pin_ids))
 
 
 def test_home_feed_samples_medoids(client: wire_grpc.CandidateServiceStub) -> None:
