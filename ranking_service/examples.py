@@ -1,9 +1,12 @@
 """
 Impressions joined with what users did next: the labelled rows that train and judge a model.
 
-A pin that was shown is a positive if the same user acted on it, strongly enough, within the horizon
-after it was shown; a hide or report makes it a negative whatever else happened.  Features are the
-logged ones, never computed anew.  Nothing that was not known when a list was shown may stand behind
+A pin that was shown is a positive if the same user acted on it, strongly enough, within the
+horizon after it was shown; a hide or report makes it a negative whatever else happened.  Beside a
+query pin that is not enough, or the best-known pins would go with everything: the action must
+bear the list's id, or be a save onto the smallest of the user's boards that also holds the query
+pin; only where no board holds it does any action count.  Features are the logged ones, never
+computed anew.  Nothing that was not known when a list was shown may stand behind
 its features: such rows are refused, all of them, with the first one named.
 """
 
@@ -38,6 +41,9 @@ DEFAULT_STRENGTHS: Final = {
 }
 """Strength of an action that carries none of its own, as the contract of profile_service says."""
 
+NO_BOARD_PREFIX: Final = "user:"
+"""Begins the board id of saves that were imported without a board."""
+
 REJECTIONS: Final = ("hide", "report")
 """Actions that make a shown pin a negative."""
 
@@ -53,6 +59,7 @@ ACTION_SCHEMA: Final = pa.schema(
         ("action_time_us", pa.int64()),
         ("strength", pa.float32()),
         ("list_id", pa.string()),
+        ("board_id", pa.string()),
     ]
 )
 """What is read of the action log."""
@@ -66,6 +73,7 @@ SHOWN_SCHEMA: Final = pa.schema(
         ("generations_as_of_us", pa.int64()),
         ("user_id", pa.string()),
         ("surface", pa.string()),
+        ("query_pin_id", pa.string()),
         ("pin_id", pa.string()),
         ("feature_set", pa.string()),
         ("features", pa.list_(pa.float32())),
@@ -143,7 +151,12 @@ def open_tables(
     surfaces: Sequence[Surface],
     as_of_us: int,
 ) -> None:
-    """Name the tables `shown` (each impression once) and `acted` (actions that can be labels)."""
+    """
+    Name the tables that examples are made from.
+
+    They are `shown` (each impression once), `acted` (actions that can be labels) and
+    `query_boards` (for each user and pin the smallest board that holds it).
+    """
     wanted = ", ".join(f"'{surface.name.lower()}'" for surface in surfaces)
     engine.table("impression_files", list(impressions), schema=SHOWN_SCHEMA)
     engine.table("action_files", actions, schema=ACTION_SCHEMA)
@@ -163,10 +176,25 @@ def open_tables(
     engine.sql(
         f"""
         SELECT user_id, pin_id, list_id, action_type, action_time_us,
+          CASE WHEN board_id LIKE '{NO_BOARD_PREFIX}%' THEN NULL ELSE board_id END AS board_id,
           coalesce(cast(strength AS double), CASE action_type {cases} ELSE 0.0 END) AS strength
         FROM action_files WHERE action_time_us < {as_of_us}
         """,  # noqa: S608  our own constants
         name="acted",
+    )
+    engine.sql(
+        """
+        SELECT user_id, pin_id AS query_pin_id, board_id FROM (
+          SELECT a.user_id, a.pin_id, a.board_id, row_number() OVER (
+            PARTITION BY a.user_id, a.pin_id ORDER BY b.save_count, a.board_id) AS place
+          FROM acted AS a JOIN (
+            SELECT user_id, board_id, count(*) AS save_count FROM acted
+            WHERE action_type = 'save' AND board_id <> '' GROUP BY user_id, board_id
+          ) AS b ON b.user_id = a.user_id AND b.board_id = a.board_id
+          WHERE a.action_type = 'save'
+        ) AS numbered WHERE place = 1
+        """,
+        name="query_boards",
     )
 
 
@@ -248,9 +276,14 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
     engine.sql(
         f"""
         SELECT s.list_id, s.position,
-          max(CASE WHEN a.strength >= {labelling.strength_min} THEN 1 ELSE 0 END) AS is_liked,
+          max(CASE WHEN a.strength >= {labelling.strength_min} AND (
+              q.board_id IS NULL OR a.list_id = s.list_id
+              OR (a.action_type = 'save' AND a.board_id = q.board_id)
+            ) THEN 1 ELSE 0 END) AS is_liked,
           max(CASE WHEN a.action_type IN ({rejections}) THEN 1 ELSE 0 END) AS is_rejected
         FROM shown AS s JOIN acted AS a ON a.user_id = s.user_id AND a.pin_id = s.pin_id
+          LEFT JOIN query_boards AS q
+            ON q.user_id = s.user_id AND q.query_pin_id = s.query_pin_id
         WHERE a.action_time_us >= s.impression_time_us
           AND a.action_time_us < s.impression_time_us + {horizon}
           AND (s.impression_time_us >= {boundary_us} OR a.action_time_us < {boundary_us})

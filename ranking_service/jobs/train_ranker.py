@@ -3,12 +3,12 @@ Logged impressions and what users did next to a ranker: LightGBM, pointwise, jud
 
 The newest impressions never train.  They are cut into halves by user: each half says after how many
 trees to stop, and the other half judges the model of that size, so that nothing is judged by rows
-that chose it.  A model whose NDCG@10 is below that of the hand-tuned one, on the same rows, is not
-published.
+that chose it.  A surface on whose lists the model's NDCG@10 is below that of the hand-tuned one is
+left to the latter; a model for which no surface is left is not published.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranking_service.config import RankingConfig
-from ranking_service.evaluation import Quality, measure
+from ranking_service.evaluation import measure
 from ranking_service.examples import (
     Examples,
     Labelling,
@@ -28,6 +28,7 @@ from ranking_service.examples import (
     validation_start,
 )
 from ranking_service.features import FEATURE_NAMES
+from ranking_service.gate import POSITIVE_COUNT_MIN, Verdict, judge
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.query import Surface
 from ranking_service.ranker import (
@@ -40,9 +41,6 @@ from ranking_service.ranker import (
 from service_runtime.job import JobContext, JobFailed, run_job
 
 NAME: Final = "train_ranker"
-
-POSITIVE_COUNT_MIN: Final = 20
-"""Positives without which a set is too small to train, stop or judge on. Guess."""
 
 RARE_SHARE: Final = 0.1
 """Positives rarer than this are weighted up. Source: the practice of Related Pins."""
@@ -80,11 +78,12 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         strength_min=config.label_strength_min,
         validation_share=config.validation_share,
     )
+    wanted = wanted_surfaces(context)
     open_tables(
         context.engine,
         folders,
         events / "actions",
-        surfaces=chosen_surfaces(context),
+        surfaces=wanted,
         as_of_us=context.as_of_us,
     )
     refuse_leaks(context.engine)
@@ -98,9 +97,17 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     text = booster.model_to_string(num_iteration=size)
     newer = joined(halves)
     bias = calibration(GbdtRanker(text).raw_scores(newer.features), newer)
-    quality = {
+    hand_tuned = make_hand_tuned().score(newer.features)
+    verdicts = judge(
+        training,
+        newer,
+        trained=judged,
+        hand_tuned=hand_tuned,
+        surfaces=wanted,
+    )
+    figures = {
         POINTWISE_GBDT: measure(newer.labels, judged, newer.lists),
-        HAND_TUNED: measure(newer.labels, make_hand_tuned().score(newer.features), newer.lists),
+        HAND_TUNED: measure(newer.labels, hand_tuned, newer.lists),
     }
     report = {
         "examples": {"training": len(training), "judging": len(newer)},
@@ -111,13 +118,17 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         "validation_from_us": boundary_us,
         "tree_count": size,
         "fallback_reason": GbdtRanker(text).fallback_reason,
-        "quality": {name: figures._asdict() for name, figures in quality.items()},
+        "quality": {name: quality._asdict() for name, quality in figures.items()},
+        "surfaces": {
+            surface.name.lower(): {"is_served": verdict.passes, **verdict.figures()}
+            for surface, verdict in verdicts.items()
+        },
     }
-    refuse_worse(quality, report, is_forced=context.arguments.force)
-    return {**report, "generation": publish(context, text, bias, report)}
+    served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
+    return {**report, "generation": publish(context, text, bias, report, surfaces=served)}
 
 
-def chosen_surfaces(context: JobContext[RankingConfig]) -> list[Surface]:
+def wanted_surfaces(context: JobContext[RankingConfig]) -> list[Surface]:
     """The surfaces to train for, each once."""
     return sorted({Surface[name.upper()] for name in context.arguments.surfaces})
 
@@ -174,10 +185,11 @@ def train(
     """
     config = context.config
     weight = positive_weight(training.labels)
-    rows = dataset(training, weight)
-    booster = lightgbm.Booster(parameters(context, training), rows)
+    chosen = parameters(context, training)
+    rows = dataset(training, chosen, weight)
+    booster = lightgbm.Booster(chosen, rows)
     for number, half in enumerate(halves):
-        booster.add_valid(dataset(half, weight, reference=rows), f"half_{number}")
+        booster.add_valid(dataset(half, chosen, weight, reference=rows), f"half_{number}")
     advance = context.progress("training", config.tree_count_max)
     best, sizes = [np.inf, np.inf], [0, 0]
     for size in range(1, config.tree_count_max + 1):
@@ -192,12 +204,22 @@ def train(
 
 
 def dataset(
-    examples: Examples, weight: float, *, reference: lightgbm.Dataset | None = None
+    examples: Examples,
+    chosen: Mapping[str, Any],
+    weight: float,
+    *,
+    reference: lightgbm.Dataset | None = None,
 ) -> lightgbm.Dataset:
-    """Examples as LightGBM takes them, positives with their weight."""
+    """
+    Examples as LightGBM takes them, positives with their weight.
+
+    The parameters go to every set: one made without them sets the number of threads of the whole
+    process back to all cores.
+    """
     return lightgbm.Dataset(
         examples.features,
         examples.labels,
+        params=dict(chosen),
         weight=np.where(examples.labels == 1, weight, 1.0),
         feature_name=list(FEATURE_NAMES),
         reference=reference,
@@ -256,33 +278,49 @@ def calibration(raw_scores: NDArray[np.float64], examples: Examples) -> float:
     return (low + high) / 2.0
 
 
-def refuse_worse(
-    quality: Mapping[str, Quality], report: Mapping[str, Any], *, is_forced: bool
-) -> None:
+def served_surfaces(
+    verdicts: Mapping[Surface, Verdict], report: Mapping[str, Any], *, is_forced: bool
+) -> list[Surface]:
     """
-    The quality gate.
+    The quality gate: where the trained model may rank.
 
     Raises:
-        JobFailed: If the trained model orders worse than the hand-tuned one, unless forced.
+        JobFailed: If it may rank nowhere, unless forced.
     """
-    new, old = quality[POINTWISE_GBDT].ndcg_at_10, quality[HAND_TUNED].ndcg_at_10
-    if not new >= old and not is_forced:
+    served = [surface for surface, verdict in verdicts.items() if verdict.passes or is_forced]
+    if not served:
+        compared = ", ".join(
+            f"{surface.name.lower()} {verdict.trained.ndcg_at_10:.4f} against "
+            f"{verdict.hand_tuned.ndcg_at_10:.4f}"
+            for surface, verdict in verdicts.items()
+        )
         raise JobFailed(
-            f"the trained model's NDCG@10 is {new:.4f}, the hand-tuned one's {old:.4f}: "
-            "not published",
+            f"the trained model's NDCG@10 is below the hand-tuned one's: {compared}; not published",
             hint="log more impressions, or publish all the same with --force",
             report=report,
         )
+    return served
 
 
 def publish(
-    context: JobContext[RankingConfig], text: str, bias: float, report: Mapping[str, Any]
+    context: JobContext[RankingConfig],
+    text: str,
+    bias: float,
+    report: Mapping[str, Any],
+    *,
+    surfaces: Sequence[Surface],
 ) -> str:
     """Publish the model as a generation and return its id."""
     judged: Mapping[str, Mapping[str, float]] = report["quality"]
     quality = {
         **judged[POINTWISE_GBDT],
         **{f"{HAND_TUNED}_{name}": value for name, value in judged[HAND_TUNED].items()},
+        **{
+            f"{surface}_{name}": float(value)
+            for surface, figures in report["surfaces"].items()
+            for name, value in figures.items()
+            if not np.isnan(value)
+        },
     }
     examples: Mapping[str, int] = report["examples"]
     with context.generations.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
@@ -291,13 +329,17 @@ def publish(
             text,
             feature_names=FEATURE_NAMES,
             bias=bias,
-            surfaces=chosen_surfaces(context),
+            surfaces=surfaces,
         )
         generation = draft.publish(
             as_of_us=context.as_of_us,
             counts={**examples, "trees": report["tree_count"]},
             quality=quality,
-            details={"model": POINTWISE_GBDT, "seed": context.seed},
+            details={
+                "model": POINTWISE_GBDT,
+                "seed": context.seed,
+                "surfaces": [surface.name.lower() for surface in surfaces],
+            },
         )
     return generation.id
 
@@ -314,9 +356,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--surfaces",
         nargs="+",
-        default=[Surface.HOME_FEED.name.lower()],
+        default=[surface.name.lower() for surface in Surface],
         choices=[surface.name.lower() for surface in Surface],
-        help="where the model will rank; trained on what was shown there (default: home_feed)",
+        help="where the model may rank if it proves good there (default: everywhere)",
     )
     parser.add_argument(
         "--force",

@@ -97,7 +97,9 @@ def train(
         config=RankingConfig(data_root=root, **settings),
         as_of_us=us(as_of),
         seed=seed,
-        arguments=argparse.Namespace(impressions=None, force=force, surfaces=["home_feed"]),
+        arguments=argparse.Namespace(
+            impressions=None, force=force, surfaces=["home_feed", "related_pins"]
+        ),
     )
     try:
         return train_ranker.run(context)
@@ -225,7 +227,7 @@ def label_of(root: Any, *, horizon_days: Any = 1.0, boundary: Any = NOW + 5 * DA
         engine,
         [root / "events" / "impressions"],
         root / "events" / "actions",
-        surfaces=[Surface.HOME_FEED],
+        surfaces=list(Surface),
         as_of_us=as_of_us,
     )
     refuse_leaks(engine)
@@ -301,14 +303,62 @@ def test_impressions_of_other_features_are_left_out(tmp_path: Path) -> None:
     assert len(label_of(tmp_path)) == len(rows) - LIST_LENGTH
 
 
-def test_impressions_of_other_surfaces_are_left_out(tmp_path: Path) -> None:
-    """A model is trained for the surfaces that it will rank."""
-    rows, actions = make_shown(list_count=4)
-    for row in rows[:LIST_LENGTH]:
-        row["surface"] = "related_pins"
+@pytest.mark.parametrize(
+    ("query_boards", "action", "expected"),
+    [
+        (["small", "large"], {"board_id": "small"}, 1),
+        (["small", "large"], {"board_id": "large"}, 0),
+        (["large"], {"board_id": "large"}, 1),
+        (["small"], {}, 0),
+        (["small"], {"kind": "click", "board_id": "small"}, 0),
+        (["small"], {"kind": "click", "list_id": "list-0000"}, 1),
+        (["user:u"], {}, 1),
+        ([], {}, 1),
+    ],
+)
+def test_labels_beside_a_query_pin(
+    tmp_path: Path, query_boards: Any, action: Any, expected: Any
+) -> None:
+    """A related pin is one that is saved beside the query pin, or acted on in the list itself."""
+    rows, _ = make_shown(list_count=2)
+    for row in rows:
+        row |= {"surface": "related_pins", "query_pin_id": "query"}
+    row = rows[3]
+    user = row["user_id"]
+    log = [make_action(user, "query", NOW + 9, board_id=board) for board in query_boards]
+    log += [make_action(user, f"filler-{n}", NOW + n, board_id="large") for n in range(9)]
+    time = row["impression_time_us"] / 1e6 + 1
+    kind = action.get("kind", "save")
+    others = {name: value for name, value in action.items() if name != "kind"}
+    log.append(make_action(user, row["pin_id"], time, kind, **others))
+    write(tmp_path, rows, log)
+
+    labels = label_of(tmp_path).labels
+
+    assert labels.tolist() == [expected if place == 3 else 0 for place in range(len(rows))]
+
+
+@pytest.mark.parametrize("is_misled", [False, True])
+def test_each_surface_has_its_own_gate(tmp_path: Path, is_misled: Any) -> None:
+    """Where the model orders worse than the hand-tuned one it does not rank."""
+    rows, actions = make_shown(list_count=600)
+    positives = {action["pin_id"] for action in actions}
+    related = FEATURE_NAMES.index("is_related")
+    best = FEATURE_NAMES.index("query_cosine")
+    for row in rows:
+        number = int(row["list_id"].removeprefix("list-"))
+        row["features"][related] = number % 2
+        row["surface"] = "related_pins" if number % 2 else "home_feed"
+        if number % 2 and is_misled:  # late lists reward what early lists punished
+            is_positive = row["pin_id"] in positives
+            row["features"][best] = 9.0 * (is_positive == (number >= 480))
+            row["features"][SIGNAL] = 0.5
     write(tmp_path, rows, actions)
 
-    assert len(label_of(tmp_path)) == len(rows) - LIST_LENGTH
+    report = train(tmp_path)
+
+    served = {name: figures["is_served"] for name, figures in report["surfaces"].items()}
+    assert served == {"home_feed": True, "related_pins": not is_misled}
 
 
 @pytest.mark.parametrize("kept", [0, 1])
