@@ -7,10 +7,20 @@ import protovalidate
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
+from buf.validate import validate_pb2
 from service_runtime.errors import FieldViolation, InvalidRequest
 
 _COLLECT_BYTES_MAX = 256 * 1024
 """Larger messages are checked up to their first fault: a million faults would cost seconds."""
+
+_UNITS = {"bytes": "bytes", "len": "characters", "items": "items"}
+"""What the bounds of strings and lists count, by the end of the rule's name."""
+
+_CLEARER = {
+    "does not match regex pattern `^[^\\x00-\\x1f\\x7f]*$`": "must not hold control characters",
+    "must not be in list [0]": "must be given",
+}
+"""What people read instead of some of protovalidate's sentences."""
 
 _validator = protovalidate.Validator()
 
@@ -29,7 +39,7 @@ def violations(message: Message) -> list[FieldViolation]:
     """
     is_large = message.ByteSize() > _COLLECT_BYTES_MAX
     found = _validator.collect_violations(message, fail_fast=is_large)
-    return [_field_violation(violation) for violation in found]
+    return [_field_violation(message, violation) for violation in found]
 
 
 def check(message: Message) -> None:
@@ -64,11 +74,34 @@ def prepare(service_names: Iterable[str]) -> None:
             _validator.collect_violations(request_class())
 
 
-def _field_violation(violation: protovalidate.Violation) -> FieldViolation:
+def _field_violation(message: Message, violation: protovalidate.Violation) -> FieldViolation:
     proto = violation.proto
     rule = str(proto.rule_id or "invalid")
     reason = "".join(c if c.isalnum() and c.isascii() else "_" for c in rule).upper()
-    return FieldViolation(_path(proto.field), reason, str(proto.message or f"breaks rule {rule}"))
+    told = str(proto.message or f"breaks rule {rule}")
+    description = _CLEARER.get(told) or _bounds(message, proto.field, rule) or told
+    return FieldViolation(_path(proto.field), reason, description)
+
+
+def _bounds(message: Message, field: Any, rule: str) -> str:
+    """Both bounds where protovalidate tells only the broken one: `must be 1 to 128 bytes`."""
+    kind, _, bound = rule.partition(".")
+    _, _, unit = bound.partition("_")
+    if unit not in _UNITS or field is None:
+        return ""
+    owner: Any = message.DESCRIPTOR
+    leaf: Any = None
+    for element in field.elements:
+        leaf = owner.fields_by_name.get(element.field_name) if owner is not None else None
+        if leaf is None:
+            return ""
+        owner = leaf.message_type
+    rules = leaf.GetOptions().Extensions[validate_pb2.field]
+    if kind != "repeated" and rules.WhichOneof("type") == "repeated":
+        rules = rules.repeated.items
+    found = getattr(rules, kind, None)
+    low, high = getattr(found, f"min_{unit}", 0), getattr(found, f"max_{unit}", 0)
+    return f"must be {low} to {high} {_UNITS[unit]}" if high else ""
 
 
 def _path(field: Any) -> str:

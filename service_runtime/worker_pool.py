@@ -1,7 +1,7 @@
 """The threads that serve calls, and the short queue in front of them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 
 class WorkerPool(ThreadPoolExecutor):
@@ -43,11 +43,3 @@ class Pools:
         """True when no thread is left; only after shut_down."""
         threads: list[Any] = [thread for pool in self.all() for thread in pool._threads]  # noqa: SLF001  the standard library offers no bounded wait
         return not any(thread.is_alive() for thread in threads)
-
-    def __enter__(self) -> Self:
-        """Nothing to do: threads start with the first call."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Shut down."""
-        self.shut_down()

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,6 +33,7 @@ def samples(registry: CollectorRegistry) -> Samples:
     }
 
 
+@settings(deadline=None)
 @given(calls)
 def test_page_equals_prometheus_own(ended: list[tuple[str, str, float, float]]) -> None:
     """The same calls give the same page as counters and histograms of prometheus_client."""

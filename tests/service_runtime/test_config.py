@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -226,6 +226,7 @@ def test_without_arguments_the_process_environment_is_read(monkeypatch: pytest.M
     assert load_config(ShelfConfig).shelf_count == 50
 
 
+@settings(deadline=None)
 @given(
     shelf_count=st.integers(1, 99),
     decay_per_day=st.floats(0, 1, exclude_max=True),

@@ -43,7 +43,7 @@ def test_unavailable_server_is_asked_again() -> None:
     behavior = FailsFirst(2, grpc.StatusCode.UNAVAILABLE)
 
     with serving(behavior) as (_, method):
-        answer = call(method, Echo(text="x"), timeout_s=5)
+        answer = call(method, Echo(text="x"), timeout_s=30)
 
     assert answer.text == "x"
     assert behavior.calls == 3
@@ -54,7 +54,7 @@ def test_tries_are_bounded() -> None:
     behavior = FailsFirst(100, grpc.StatusCode.UNAVAILABLE)
 
     with serving(behavior) as (_, method), pytest.raises(Unavailable, match="not now"):
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)
 
     assert behavior.calls == 3
 
@@ -65,7 +65,7 @@ def test_other_failures_are_not_repeated(code: grpc.StatusCode) -> None:
     behavior = FailsFirst(1, code)
 
     with serving(behavior) as (_, method), pytest.raises(Exception, match="not now"):
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)
 
     assert behavior.calls == 1
 
@@ -99,10 +99,10 @@ def test_channel_finds_a_restarted_server() -> None:
     first = make_server()
     port = first.start()
     with connected(port) as method:
-        assert call(method, Echo(text="x"), timeout_s=5).text == "x"
+        assert call(method, Echo(text="x"), timeout_s=30).text == "x"
         first.stop(0)
         with pytest.raises(Unavailable):
-            call(method, Echo(text="x"), timeout_s=5)
+            call(method, Echo(text="x"), timeout_s=30)
         second = make_server(port=port)
         second.start()
         try:
@@ -114,9 +114,8 @@ def test_channel_finds_a_restarted_server() -> None:
 
 
 def test_call_within_a_call_has_only_its_time() -> None:
-    """A service that asks for 30 s on behalf of a caller with 0.4 s gets 0.4 s."""
-    gate = Gate()
-    left: list[float] = []
+    """A service that asks for 30 s on behalf of a caller with 2 s gets those 2 s."""
+    gate, left, gave_up = Gate(), [], threading.Event()
 
     with serving(gate) as (_, inner):
 
@@ -125,16 +124,18 @@ def test_call_within_a_call_has_only_its_time() -> None:
                 return call(inner, request, timeout_s=30)
             except DeadlineExceeded:
                 left.append(remaining_seconds())
+                gave_up.set()
                 raise
 
-        with serving(behavior, name="outer") as (outer_server, outer):
+        with serving(behavior, name="outer") as (_, outer):
             with pytest.raises(DeadlineExceeded):
-                call(outer, Echo(text="x"), timeout_s=0.4)
+                call(outer, Echo(text="x"), timeout_s=2)
+            has_given_up = gave_up.wait(20)  # well before the 30 s it asked for
             gate.open()
-            outer_server.stop(5)
 
-    assert len(left) == 1
-    assert left[0] < 0.1
+    assert has_given_up
+
+    assert left[0] < 0.5  # the inner call took all there was, but for two clocks' difference
 
 
 def test_margin_is_kept_back() -> None:
@@ -144,13 +145,13 @@ def test_margin_is_kept_back() -> None:
     with serving(lambda request, _: asked.append(request) or request) as (_, inner):
 
         def behavior(request: Any, _: grpc.ServicerContext) -> Any:
-            return call(inner, request, timeout_s=30, margin_s=6.0)
+            return call(inner, request, timeout_s=60, margin_s=25.0)
 
         with (
             serving(behavior, name="outer") as (_, outer),
             pytest.raises(DeadlineExceeded, match="no time left to ask"),
         ):
-            call(outer, Echo(text="x"), timeout_s=5)
+            call(outer, Echo(text="x"), timeout_s=20)
 
     assert asked == []
 
@@ -167,10 +168,10 @@ def test_request_id_travels_on() -> None:
 
         def behavior(request: Any, _: grpc.ServicerContext) -> Any:
             seen.append(current_request_id())
-            return call(inner, request, timeout_s=5)
+            return call(inner, request, timeout_s=30)
 
         with serving(behavior, name="outer") as (_, outer):
-            call(outer, Echo(text="x"), timeout_s=5, metadata=(("x-request-id", "abc"),))
+            call(outer, Echo(text="x"), timeout_s=30, metadata=(("x-request-id", "abc"),))
 
     assert seen == ["abc", "abc"]
 
@@ -182,10 +183,10 @@ def test_error_of_the_inner_service_reaches_the_caller() -> None:
     with serving(raises(error)) as (_, inner):
 
         def behavior(request: Any, _: grpc.ServicerContext) -> Any:
-            return call(inner, request, timeout_s=5)
+            return call(inner, request, timeout_s=30)
 
         with serving(behavior, name="outer") as (_, outer), pytest.raises(NotFound) as caught:
-            call(outer, Echo(text="x"), timeout_s=5)
+            call(outer, Echo(text="x"), timeout_s=30)
 
     assert (caught.value.message, caught.value.hint) == ("no such shelf", "list them")
 
@@ -208,7 +209,7 @@ def test_calls_are_spread_over_all_addresses() -> None:
             _call_until(method, lambda: min(counts) > 0)  # both connections stand
             before = list(counts)
             for _ in range(100):
-                call(method, Echo(text="x"), timeout_s=5)
+                call(method, Echo(text="x"), timeout_s=30)
 
     assert [now - then for now, then in zip(counts, before, strict=True)] == [50, 50]
 
@@ -227,7 +228,7 @@ def test_health_watching_channel_skips_who_is_not_serving() -> None:
             with open_channel(target, watches_health=True, attempts_max=1) as channel:
                 method = echo_method(channel)
                 answers = [
-                    call(method, Echo(text="x"), timeout_s=5, wait_for_ready=True).text
+                    call(method, Echo(text="x"), timeout_s=30, wait_for_ready=True).text
                     for _ in range(20)
                 ]
     finally:
@@ -243,14 +244,14 @@ def test_large_message_is_refused_on_both_sides() -> None:
     children = [Echo(text="y" * 100)] * 100
 
     with serving(request_bytes_max=20_000) as (server, method):
-        assert len(call(method, Echo(text="x", children=children), timeout_s=5).children) == 100
+        assert len(call(method, Echo(text="x", children=children), timeout_s=30).children) == 100
         with pytest.raises(Exhausted):
-            call(method, Echo(text="x", children=children * 2), timeout_s=5)
+            call(method, Echo(text="x", children=children * 2), timeout_s=30)
         with (
             connected(server.port, message_bytes_max=5_000) as small,
             pytest.raises(Exhausted),
         ):
-            call(small, Echo(text="x", children=children), timeout_s=5)
+            call(small, Echo(text="x", children=children), timeout_s=30)
 
 
 def test_service_config_never_holds_a_timeout() -> None:
@@ -265,4 +266,4 @@ def _call_until(method: Any, is_done: Any) -> None:
     deadline = time.monotonic() + 30
     while not is_done():
         assert time.monotonic() < deadline
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)

@@ -57,7 +57,7 @@ def error_classes() -> Iterator[type[CorkboardError]]:
 def sent_and_received(error: Exception) -> CorkboardError:
     """What a caller gets when a service raises *error*."""
     with serving(raises(error)) as (_, method), pytest.raises(CorkboardError) as caught:
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)
     return caught.value
 
 
@@ -177,7 +177,7 @@ def test_status_of_a_stranger_finds_its_class(
         serving(behavior) as (_, method),
         pytest.raises(CorkboardError, match="so it is") as caught,
     ):
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)
 
     assert type(caught.value) is expected
     if expected is Internal:
@@ -192,4 +192,4 @@ def test_malformed_details_do_not_hide_the_status() -> None:
         context.abort(grpc.StatusCode.NOT_FOUND, "not here")
 
     with serving(behavior) as (_, method), pytest.raises(NotFound, match="not here"):
-        call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=30)

@@ -31,7 +31,7 @@ def test_violation_names_field_and_reason(text: str, reason: str) -> None:
     (violation,) = validation.violations(Echo(text=text))
 
     assert (violation.field, violation.reason) == ("text", reason)
-    assert violation.description
+    assert violation.description == "must be 1 to 128 bytes"
 
 
 def test_path_is_written_as_a_programmer_would() -> None:
