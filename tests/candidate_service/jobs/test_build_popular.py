@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from candidate_service.action_types import STRENGTHS
 from candidate_service.candidate import Segment
 from candidate_service.catalogue import open_catalogue
 from candidate_service.jobs import build_catalogue, build_popular
@@ -22,6 +24,7 @@ from tests.candidate_service.world import (
     write_pins,
     write_saves,
 )
+from tests.naive.popular import popularity
 
 
 def build(data_root: Path, **settings: Any) -> None:
@@ -100,6 +103,30 @@ def test_decayed_counts_follow_the_formula(tmp_path: Path) -> None:
     assert found["decayed_save"] == 0
     assert found["user_count"] == 2
     assert found["newest_action_time_us"] == newest
+
+
+def test_popularity_equals_adding_up_one_by_one(tmp_path: Path) -> None:
+    """On 300 random actions every pin has the sum of its faded strengths in the window."""
+    rng = np.random.default_rng(8)
+    kinds = list(STRENGTHS)
+    actions = [
+        ("u", f"p{rng.integers(20)}", kinds[rng.integers(len(kinds))], NOW_US - int(age))
+        for age in rng.integers(1, 200 * DAY_US, 300)
+    ]
+    write_actions(tmp_path, actions)
+
+    build(tmp_path)
+
+    expected = popularity(
+        [(pin, STRENGTHS[kind], time_us) for _, pin, kind, time_us in actions],
+        anchor_us=max(time_us for *_, time_us in actions),
+        half_life_days=14,
+        window_days=90,
+    )
+    found = {pin: row["popularity"] for pin, row in statistics(tmp_path).items()}
+    assert found == pytest.approx(expected, rel=1e-5)
+    best_first = sorted(expected, key=lambda pin: -expected[pin])
+    assert ranking(tmp_path)[:5] == best_first[:5]
 
 
 def test_saves_boards_and_users_are_counted(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.sources.ann import AnnSource, NeighbourCache
 from candidate_service.vector_index import VectorIndex
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
+from tests.naive.ann import neighbours
 
 
 def make_blobs() -> VectorIndex:
@@ -106,3 +110,40 @@ class TestAnn(CandidateSourceContract):
                 source.retrieve(make_query([row]), 5)
 
             assert len(cache._answers) == kept
+
+
+@given(
+    seed=st.integers(0, 1000),
+    pin_count=st.integers(1, 40),
+    query_count=st.integers(0, 4),
+    limit=st.integers(1, 60),
+    excluded_count=st.integers(0, 10),
+)
+def test_equals_sorting_all_pins(
+    seed: int, pin_count: int, query_count: int, limit: int, excluded_count: int
+) -> None:
+    """For any world without equal distances the list is what sorting everything gives."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((pin_count, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[rng.random(pin_count) < 0.2] = 0.0
+    single = vectors.astype(np.float32)
+    rows = rng.permutation(pin_count)
+    query_rows, excluded = rows[:query_count], rows[query_count:][:excluded_count]
+    query = CandidateQuery(
+        query_rows=query_rows.astype(np.int32),
+        weights=np.ones(len(query_rows), np.float32),
+        seed=0,
+        segment=Segment(),
+        stop=Stop.never(),
+        excluded_rows=np.sort(excluded).astype(np.int32),
+    )
+
+    found = make_ann(VectorIndex(single, path=None)).retrieve(query, limit)
+
+    expected = neighbours(
+        single.tolist(), query_rows.tolist(), limit=limit, excluded=excluded.tolist()
+    )
+    assert set(found.rows.tolist()) == set(expected)
+    for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
+        assert score == pytest.approx(expected[row], abs=1e-5)  # float32 sums
