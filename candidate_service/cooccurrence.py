@@ -41,7 +41,7 @@ class CooccurrenceSettings:
         pair_count: Pairs that each pin is given by the sample, about.
     """
 
-    neighbour_count: int = 300
+    neighbour_count: int = 500
     exact_pair_count_max: int = 2_000_000_000
     pair_count: int = 2000
 

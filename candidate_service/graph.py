@@ -39,8 +39,9 @@ class PruneSettings:
         board_pin_count_max: Of a larger board a sample of so many pins is kept: whoever collects
             everything says little. Range 2.., default 10,000 (guess).
         degree_exponent: A pin on d boards keeps d**delta of them, the smallest boards, which are
-            the most to the point. Range (0, 1], default 1 = all (measured: pruning only loses on
-            graphs below a million edges); Pixie prunes with 0.91, OmniSage with 0.86.
+            the most to the point. Range (0, 1], default 1 = all. Measured on a million edges: 0.91
+            keeps 65 % of them at equal quality, 0.86 half of them and loses 2 to 4 %. Pixie prunes
+            with 0.91, OmniSage with 0.86.
         degree_kept_min: A pin keeps at least so many boards, default 10 (OmniSage).
         degree_kept_max: And at most so many, default 10,000 (OmniSage).
     """

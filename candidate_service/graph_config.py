@@ -35,7 +35,7 @@ class GraphConfig(ServiceConfig):
 
     # Jobs: build_board_cooccurrence.
     cooccurrence_neighbour_count: int = Field(
-        300, ge=1, le=10_000, description="Neighbours kept for each pin, 8 bytes each. Measured."
+        500, ge=1, le=10_000, description="Neighbours kept for each pin, 8 bytes each. Measured."
     )
     cooccurrence_exact_pair_count_max: int = Field(
         2_000_000_000,
@@ -61,7 +61,10 @@ class GraphConfig(ServiceConfig):
         1000, ge=1, le=10_000_000, description="A query pin's walk ends when so many pins (n_p) …"
     )
     pixie_early_stop_visit_count: int = Field(
-        4, ge=0, le=1_000_000, description="… were seen so often (n_v; Pixie: 2000 and 4); 0 = never."
+        4,
+        ge=0,
+        le=1_000_000,
+        description="… were seen so often (n_v; Pixie: 2000 and 4); 0 = never.",
     )
     pixie_bias: float = Field(
         0.9, ge=0, le=1, description="Chance that a hop keeps to the viewer's language. Guess."

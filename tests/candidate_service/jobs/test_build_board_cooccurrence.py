@@ -12,7 +12,6 @@ import pytest
 from candidate_service.cooccurrence import FORMAT_VERSION, NeighbourLists, pair_count_of
 from candidate_service.graph import PinBoardGraph
 from candidate_service.jobs import build_board_cooccurrence, build_catalogue, build_graph
-from candidate_service.pair_kernels import sample_pairs
 from service_runtime.errors import NotReady
 from service_runtime.generations import GenerationStore
 from tests.candidate_service.world import make_context, write_pins, write_saves
@@ -120,44 +119,6 @@ def test_sample_is_a_function_of_seed_and_saves(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.rows, again.rows)
     np.testing.assert_array_equal(one.scores, again.scores)
     assert listed(one, 0) != listed(other, 0)
-
-
-def test_every_pin_gets_about_the_same_number_of_pairs() -> None:
-    """A pin on one board and a pin on ten boards are given equally many pairs, about."""
-    boards = np.arange(11, dtype=np.int32)
-    offsets = (np.arange(12) * 100).astype(np.int32)
-    pins = np.concatenate(
-        [np.r_[b if b == 10 else 1000, 2000 + 99 * b + np.arange(99)] for b in range(11)]
-    ).astype(np.int32)
-    degrees = np.where(pins == 1000, 10, 1).astype(np.int32)
-
-    lefts, rights, weights = sample_pairs(boards, offsets, pins, degrees, 40, 5)
-
-    assert (lefts == 1000).sum() == 40
-    assert (lefts == 10).sum() == 40
-    np.testing.assert_allclose(weights[lefts == 1000], 99 / (4 * 100))
-    assert (lefts != rights).all()
-
-
-def test_sampled_counts_are_right_on_average() -> None:
-    """A pair's weight averages 1 / n over seeds: sampling adds noise, not bias.
-
-    A board of 12 pins, 4 partners each, 3,000 seeds: each of 132 pairs is drawn with chance 4/11,
-    standard error .0088 of 4/11; 6 standard errors, false alarm below 1 in 3 million.
-    """
-    offsets = np.array([0, 12], np.int32)
-    pins, degrees = np.arange(12, dtype=np.int32), np.ones(12, np.int32)
-    drawn = np.zeros((12, 12))
-    for seed in range(3000):
-        lefts, rights, weights = sample_pairs(
-            np.array([3], np.int32), offsets, pins, degrees, 4, seed
-        )
-        assert len(lefts) == 48
-        np.add.at(drawn, (lefts, rights), weights * 12 / 3000)
-
-    others = ~np.eye(12, dtype=bool)
-    assert (drawn[~others] == 0).all()
-    assert np.abs(drawn[others] - 1).max() < 6 * 0.0088 * 11 / 4
 
 
 def test_world_without_saves(tmp_path: Path) -> None:
