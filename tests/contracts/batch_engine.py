@@ -94,6 +94,15 @@ class BatchEngineContract:
         assert table.schema.field("y").type == pa.float32()
         assert table.schema.field("x").type == pa.int64()
 
+    def test_odd_folder_names_are_only_names(self, engine: BatchEngine, tmp_path: Path) -> None:
+        """Brackets, stars, quotes and spaces in a path mean nothing but themselves."""
+        odd = tmp_path / "it's [1] *x? odd"
+        write(odd / "in/a.parquet", x=[1])
+        engine.table("t", odd / "in")
+        engine.sql("select x from t", out=odd / "out", name="u")
+
+        assert engine.read("u").to_pylist() == [{"x": 1}]
+
     def test_partition_folders_become_a_column(self, engine: BatchEngine, tmp_path: Path) -> None:
         """`key=value` folders are columns, written and read."""
         engine.register("t", pa.table({"n": [1, 2, 3], "kind": ["a", "b", "a"]}))
