@@ -69,7 +69,8 @@ def export_actions(
         How many actions were written.
     """
     done = exported_position(folder)
-    _remove_unfinished(folder, done)
+    if done < up_to:
+        _remove_unfinished(folder, done)
     written = 0
     while done < up_to:
         stop = min(up_to, done + _CHUNK)

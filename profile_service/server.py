@@ -9,6 +9,7 @@ import numpy as np
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service import generation_store
+from profile_service.action_export import actions_folder, exported_position
 from profile_service.actions import Action, ActionType, columns_of
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
@@ -35,6 +36,7 @@ def build(config: ProfileConfig) -> Server:
         live_folder(config.data_root),
         map_bytes=config.live_map_bytes,
         sync_delay_s=config.sync_delay_seconds,
+        first_position=exported_position(actions_folder(config.data_root)) + 1,
     )
     pins = LivePins(generations)
     profiles = Live(

@@ -59,6 +59,8 @@ class ActionLog:
         map_bytes: Most it can ever hold; address space, not disk.
         is_read_only: Open what another process serves; nothing is created, writes are refused.
         sync_delay_s: Added to each commit; stands in for a slow disk in benchmarks and tests.
+        first_position: First position of a log that is made here. Where an earlier log of the same
+            data root was exported, it must be past that one's last, or the two would be mixed up.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class ActionLog:
         map_bytes: int,
         is_read_only: bool = False,
         sync_delay_s: float = 0.0,
+        first_position: int = 1,
     ) -> None:
+        self._first_position = first_position
         self.map_bytes = map_bytes
         self._sync_delay_s = sync_delay_s
         self._environment = _open_environment(folder, map_bytes, is_read_only=is_read_only)
@@ -324,7 +328,7 @@ class ActionLog:
         found = transaction.get(b"format_version", db=meta)
         if found is None:
             transaction.put(b"format_version", _key(FORMAT_VERSION), db=meta)
-            transaction.put(b"next_position", _key(1), db=meta)
+            transaction.put(b"next_position", _key(self._first_position), db=meta)
         elif int.from_bytes(found) != FORMAT_VERSION:
             raise Corrupted(
                 f"the action log has format {int.from_bytes(found)}, this is {FORMAT_VERSION}",

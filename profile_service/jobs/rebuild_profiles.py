@@ -9,7 +9,8 @@ counted twice and nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +34,7 @@ from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
 from profile_service.online import PinSpace, Rules, cluster_columns
 from profile_service.pin_space import LivePins
-from profile_service.store import open_for_jobs
+from profile_service.store import ActionLog, open_for_jobs
 from service_runtime.batch import Kernel
 from service_runtime.job import JobContext, run_job
 
@@ -58,6 +59,9 @@ _RESULT: Final = pa.schema(
 )
 _MAP_BYTES: Final = 1 << 40  # address space of the file being written; it takes what it needs
 
+LogOpener = Callable[[Path, int], AbstractContextManager[ActionLog | None]]
+"""Opens the live log of a data root with a map of so many bytes; None where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class _LiveState:
@@ -68,14 +72,21 @@ class _LiveState:
     exported_count: int
 
 
-def run(context: JobContext[ProfileConfig]) -> Mapping[str, Any]:
+def run(
+    context: JobContext[ProfileConfig], *, open_log: LogOpener = open_for_jobs
+) -> Mapping[str, Any]:
     """
     Rebuild all profiles as of a moment.
+
+    Args:
+        context: The job's.
+        open_log: Opens the live log; LMDB lets a process open it only once, so whoever has it open
+            already hands it in.
 
     Returns:
         The generation, its watermark, and how many users, actions and clusters it holds.
     """
-    live = _export(context)
+    live = _export(context, open_log)
     folder = actions_folder(context.data_root)
     removed = remove_erased(folder, live.erasures)
     watermark = _select_actions(context, folder, live)
@@ -178,11 +189,11 @@ class _Totals:
         }
 
 
-def _export(context: JobContext[ProfileConfig]) -> _LiveState:
+def _export(context: JobContext[ProfileConfig], open_log: LogOpener) -> _LiveState:
     folder = actions_folder(context.data_root)
-    with open_for_jobs(context.data_root, context.config.live_map_bytes) as log:
+    with open_log(context.data_root, context.config.live_map_bytes) as log:
         if log is None:
-            return _LiveState(0, {}, 0)
+            return _LiveState(exported_position(folder), {}, 0)
         last = log.last_position()
         pending = max(0, last - exported_position(folder))
         advance = context.progress("exporting actions", pending)

@@ -22,7 +22,7 @@ from profile_service.generation_store import ProfileStore
 from profile_service.jobs import rebuild_profiles
 from profile_service.online import Rules
 from profile_service.server import build
-from profile_service.store import ActionLog
+from profile_service.store import ActionLog, open_for_jobs
 from service_runtime.generations import GenerationStore, Live
 from service_runtime.id_table import IdTable
 from service_runtime.job import JobContext
@@ -107,11 +107,17 @@ def config_of(root: Path, **settings: Any) -> ProfileConfig:
     return ProfileConfig(**{**defaults, **settings})
 
 
-def rebuild(root: Path, *, as_of: float = NOW, **settings: Any) -> dict[str, Any]:
+def rebuild(
+    root: Path,
+    *,
+    as_of: float = NOW,
+    open_log: rebuild_profiles.LogOpener = open_for_jobs,
+    **settings: Any,
+) -> dict[str, Any]:
     """Run the batch job."""
     context = JobContext(config=config_of(root, **settings), as_of_us=round(as_of * 1e6))
     try:
-        return dict(rebuild_profiles.run(context))
+        return dict(rebuild_profiles.run(context, open_log=open_log))
     finally:
         context.close()
 

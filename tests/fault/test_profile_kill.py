@@ -1,0 +1,109 @@
+"""kill -9 of profile_service in the middle of writing: what was acknowledged stays."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from corkboard.profile.v1 import profile_service_pb2 as pb
+from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
+from profile_service.store import live_folder
+from tests.profile_service.worlds import message, open_log
+
+KILLS = 20
+WRITERS = 4
+
+
+@pytest.mark.timeout(300)
+def test_every_acknowledged_action_survives_kill_9(tmp_path: Path) -> None:
+    """
+    Twenty times four writers send batches until the process is killed.
+
+    After each restart and at the end every acknowledged action is there, none twice, and a batch
+    that was not acknowledged is there whole or not at all.
+    """
+    acknowledged: set[str] = set()
+    sent: dict[str, list[str]] = {}
+    for kill in range(KILLS):
+        process, port = _start(tmp_path)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = pb_grpc.ProfileServiceStub(channel)
+            survivors = _recorded(stub)
+            assert acknowledged <= survivors
+            writers = [
+                threading.Thread(target=_write, args=(stub, f"{kill}-{n}", acknowledged, sent))
+                for n in range(WRITERS)
+            ]
+            for writer in writers:
+                writer.start()
+            time.sleep(0.05 + 0.01 * kill)  # the moment of the kill wanders through the writing
+            process.kill()
+            process.wait()
+            for writer in writers:
+                writer.join()
+
+    log = open_log(live_folder(tmp_path))
+    found = [name for n in range(WRITERS) for name in log.actions_of(f"user {n}").action_ids]
+    log.close()
+    assert len(acknowledged) > KILLS
+    assert len(found) == len(set(found))
+    assert acknowledged <= set(found)
+    assert all(set(batch) <= set(found) or not set(batch) & set(found) for batch in sent.values())
+
+
+def _start(root: Path) -> tuple[subprocess.Popen[str], int]:
+    """A real process with an own store; a slow disk makes kills hit open transactions."""
+    settings = {
+        "data_root": root,
+        "port": 0,
+        "metrics_port": 0,
+        "log_level": "error",
+        "sync_delay_seconds": 0.002,
+    }
+    arguments = [part for name in settings for part in ("--set", f"{name}={settings[name]}")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "profile_service", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "the service did not start"
+    return process, int(json.loads(line)["port"])
+
+
+def _write(
+    stub: pb_grpc.ProfileServiceStub,
+    writer: str,
+    acknowledged: set[str],
+    sent: dict[str, list[str]],
+) -> None:
+    """Send batches until the connection breaks."""
+    user_id = f"user {writer.split('-')[1]}"
+    for call in range(10_000):
+        names = [f"{writer}-{call}-{n}" for n in range(5)]
+        sent[f"{writer}-{call}"] = names
+        actions = [message(name, f"pin {name}", user_id=user_id) for name in names]
+        try:
+            answer = stub.RecordActions(pb.RecordActionsRequest(actions=actions), timeout=10)
+        except grpc.RpcError:
+            return
+        assert list(answer.codes) == [pb.ACTION_CODE_RECORDED] * 5
+        acknowledged.update(names)
+
+
+def _recorded(stub: pb_grpc.ProfileServiceStub) -> set[str]:
+    """All action ids that the service tells."""
+    found: set[str] = set()
+    for n in range(WRITERS):
+        answer = stub.ListActions(
+            pb.ListActionsRequest(user_id=f"user {n}", limit=10_000), timeout=10
+        )
+        assert not answer.is_truncated
+        found.update(action.action_id for action in answer.actions)
+    return found
