@@ -93,7 +93,7 @@ class CandidateConfig(GraphConfig):
         0.96, gt=0, le=1, description="The search effort is the least that reaches it."
     )
     index_exact_count_max: int = Field(
-        20_000,
+        10_000,
         ge=0,
         le=10_000_000,
         description="With at most so many vectors a scan answers and no graph is built. Measured.",
