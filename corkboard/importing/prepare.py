@@ -366,8 +366,10 @@ def _advise(engine: BatchEngine, prepared: Prepared) -> None:
         count = int(engine.read("untimed")["n"][0].as_py())
         prepared.untimed_count[name] = count
         if count:
-            report.advice.append(f"{count:,} {name} have no time; they get the time of the import")
-    if any(file.form == "pins" for file in report.files):
+            report.advice.append(
+                f"{name} without a time: {count:,}; they get the time of the import"
+            )
+    if any(file.form == "pins" and file.row_count for file in report.files):
         engine.sql(
             "select count(*) as n, count(distinct pin_id) as pins from plain_saves "
             "where pin_id not in (select pin_id from plain_pins)",
@@ -376,8 +378,8 @@ def _advise(engine: BatchEngine, prepared: Prepared) -> None:
         row = engine.read("homeless").to_pylist()[0]
         if row["n"]:
             report.advice.append(
-                f"{row['n']:,} saves name {row['pins']:,} pins that the pins files do not have; "
-                "they can be recommended, without title and text"
+                f"saves of pins that the pins files do not have: {row['n']:,}, of {row['pins']:,} "
+                "pins; these can be recommended, without title and text"
             )
     if not any(file.form in {"saves", "actions"} for file in report.files) and report.files:
         report.advice.append(

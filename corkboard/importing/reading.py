@@ -117,7 +117,8 @@ def _read_csv(path: Path, wanted: list[str], on_bad_row: OnBadRow) -> Iterator[C
     def refuse(row: pa_csv.InvalidRow) -> str:
         number = row.number - 1  # the header is row 1 to the parser
         skipped.append(number)
-        reason = f"has {row.actual_columns} values where the header has {row.expected_columns}"
+        plural = "s" if row.actual_columns != 1 else ""
+        reason = f"has {row.actual_columns} value{plural}, the header {row.expected_columns}"
         on_bad_row(number, reason, row.text)
         return "skip"
 

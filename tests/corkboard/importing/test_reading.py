@@ -48,8 +48,8 @@ def test_csv_rows_of_another_length_are_told_and_numbers_stay(tmp_path: Path) ->
 
     assert rows == [{"row": 1, "a": "1"}, {"row": 3, "a": "4"}, {"row": 5, "a": "9"}]
     assert bad == [
-        (2, "has 1 values where the header has 2"),
-        (4, "has 3 values where the header has 2"),
+        (2, "has 1 value, the header 2"),
+        (4, "has 3 values, the header 2"),
     ]
 
 

@@ -69,7 +69,7 @@ def test_every_bad_row_is_named_with_its_reason(tmp_path: Path) -> None:
     assert found["actions.csv", "timestamp", "is in the future"] == (1, [4])
     assert found["actions.csv", "timestamp", "is before 1970"] == (1, [7])
     assert found["actions.csv", "strength", "is not from -1 to 1"] == (1, [4])
-    assert found["actions.csv", "", "has 2 values where the header has 5"] == (1, [6])
+    assert found["actions.csv", "", "has 2 values, the header 5"] == (1, [6])
     assert found["actions.csv", "user", "is longer than 128 bytes"] == (1, [7])
     assert len(found) == 9
     assert report.row_count == 7
@@ -154,7 +154,7 @@ def test_bare_pairs_are_saves(tmp_path: Path, name: str) -> None:
 
     assert report.is_good
     assert [file.form for file in report.files] == ["saves"]
-    assert "1 saves have no time; they get the time of the import" in report.advice
+    assert "saves without a time: 1; they get the time of the import" in report.advice
 
 
 def test_pairs_with_a_type_are_actions(tmp_path: Path) -> None:
@@ -198,7 +198,10 @@ def test_pins_that_only_saves_know_are_advised(tmp_path: Path) -> None:
     report = validate(tmp_path)
 
     assert report.is_good
-    assert any(text.startswith("2 saves name 1 pins") for text in report.advice)
+    assert any(
+        text.startswith("saves of pins that the pins files do not have: 2, of 1 pins")
+        for text in report.advice
+    )
 
 
 @pytest.mark.parametrize("content", [None, "notes.txt"])
