@@ -378,6 +378,32 @@ def test_second_signal_cuts_the_drain(tmp_path: Path) -> None:
     assert closed.exists()
 
 
+def test_third_signal_ends_the_process_at_once(tmp_path: Path) -> None:
+    """Who asks three times gets it without tidying up: exit 128 + the signal's number."""
+    entered, closed = tmp_path / "entered", tmp_path / "closed"
+    echo = EchoProcess(
+        ECHO_SERVICE_HOLD_SECONDS="60",
+        ECHO_SERVICE_ENTERED_PATH=str(entered),
+        ECHO_SERVICE_CLOSED_PATH=str(closed),
+        ECHO_SERVICE_DRAIN_SECONDS="600",
+        ECHO_SERVICE_DRAIN_WAIT_SECONDS="300",
+    )
+    port = echo.ready()["port"]
+    with connected(port, attempts_max=1) as method:
+        held = method.future(Echo(text="hold"), timeout=60)
+        wait_for(entered)
+        echo.process.send_signal(signal.SIGTERM)
+        while health_of(port, "") == "SERVING":
+            time.sleep(0.01)
+        echo.process.send_signal(signal.SIGTERM)
+        assert held.code() is not grpc.StatusCode.OK
+        echo.process.send_signal(signal.SIGTERM)
+        code, _, _ = echo.end()
+
+    assert code == 128 + signal.SIGTERM
+    assert not closed.exists()
+
+
 def test_signal_during_warm_up_ends_the_process(tmp_path: Path) -> None:
     """A process asked to stop before it is ready does not warm up first."""
     closed = tmp_path / "closed"
