@@ -57,6 +57,15 @@ class RankingConfig(ServiceConfig):
     medoid_sample_count: int = Field(
         3, ge=1, le=50, description="Medoids to ask candidates for (e; PinnerSage: 3)."
     )
+    recent_interest_count_max: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="New interests asked for beside the sampled ones, newest first. Guess.",
+    )
+    recent_interest_hours: float = Field(
+        24.0, ge=0, le=8760, description="How long an interest counts as new. Guess."
+    )
     acted_pin_count_max: int = Field(
         10_000, ge=0, le=10_000, description="Pins a user acted on that are kept out of an answer."
     )

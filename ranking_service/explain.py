@@ -14,6 +14,12 @@ from ranking_service.pool import Candidates, Pool
 BECAUSE_COSINE_MIN: Final = 0.3
 """How near a medoid must be to explain a pin that no source proposed. Guess."""
 
+BECAUSE_RANK_MAX: Final = 50
+"""Rank from which on a source that starts from a pin no longer explains a popular pin. Guess."""
+
+BECAUSE_RANK_LEAD: Final = 10
+"""By how much popularity must lead such a source to be the explanation. Guess."""
+
 
 def explain(
     pool: Pool,
@@ -35,17 +41,18 @@ def explain(
     """
     ids = context.world.catalogue.pin_ids
     shown = pool.rows[positions]
-    behind = pool.query_behind()[positions]
+    proposed = pool.take(positions)
+    behind = proposed.query_behind()
     propensities = np.append(candidates.inclusion_probabilities, np.float32(1.0))[behind]
     if pool.sources:
-        queried = np.array([*candidates.queried_ids, ""], object)
-        because = queried[behind].tolist()
+        names = np.array([*candidates.queried_ids, ""], object)
+        because = names[np.where(_is_told_by_popularity(proposed), -1, behind)].tolist()
     else:
         because = _nearest(shown, context)
     rows = zip(
         ids.ids(shown),
         scores[positions].tolist(),
-        _reasons(pool, candidates.queried_ids, positions),
+        _reasons(proposed, candidates.queried_ids),
         because,
         propensities.tolist(),
         strict=True,
@@ -53,17 +60,27 @@ def explain(
     return tuple(RankedPin(*row) for row in rows)
 
 
-def _reasons(
-    pool: Pool, queried_ids: Sequence[str], positions: NDArray[np.intp]
-) -> list[tuple[SourceReason, ...]]:
+def _is_told_by_popularity(proposed: Pool) -> NDArray[np.bool_]:
+    """Where a source without a query pin ranks a candidate so much higher that it says why."""
+    never = np.iinfo(np.int32).max // 2
+    has_query = proposed.query_indexes >= 0
+    near = np.where(has_query, proposed.ranks, never).min(axis=1)
+    is_popular = (proposed.ranks >= 0) & ~has_query
+    popular = np.where(is_popular, proposed.ranks, never).min(axis=1)
+    return np.asarray(
+        (popular < never) & ((near > popular + BECAUSE_RANK_LEAD) | (near >= BECAUSE_RANK_MAX))
+    )
+
+
+def _reasons(proposed: Pool, queried_ids: Sequence[str]) -> list[tuple[SourceReason, ...]]:
     """The sources of each shown candidate, the one that ranked it highest first."""
     names = (*queried_ids, "")
-    ranks = pool.ranks[positions].tolist()
-    scores = pool.scores[positions].tolist()
-    indexes = pool.query_indexes[positions].tolist()
+    ranks = proposed.ranks.tolist()
+    scores = proposed.scores.tolist()
+    indexes = proposed.query_indexes.tolist()
     reasons = []
     for own_ranks, own_scores, own_indexes in zip(ranks, scores, indexes, strict=True):
-        proposals = zip(own_ranks, pool.sources, own_scores, own_indexes, strict=True)
+        proposals = zip(own_ranks, proposed.sources, own_scores, own_indexes, strict=True)
         reasons.append(
             tuple(
                 SourceReason(source, rank, score, names[index])

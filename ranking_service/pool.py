@@ -104,7 +104,7 @@ class Pool:
         return self.rows.size
 
     def take(self, positions: NDArray[np.intp]) -> Self:
-        """The pool of the candidates at these positions, which must ascend."""
+        """The candidates at these places, in this order."""
         return type(self)(
             self.rows[positions],
             self.sources,
@@ -114,14 +114,6 @@ class Pool:
             self.top_scores,
             self.queried_rows,
         )
-
-    def best_sources(self) -> NDArray[np.intp]:
-        """Position of the source that ranked each candidate highest, intp[n]; -1 = none did."""
-        if not self.sources:
-            return np.full(len(self), -1, np.intp)
-        ranks = np.where(self.ranks < 0, np.iinfo(np.int32).max, self.ranks)
-        best = ranks.argmin(axis=1)
-        return np.where(self.ranks.max(axis=1) < 0, -1, best)
 
     def query_behind(self) -> NDArray[np.int32]:
         """

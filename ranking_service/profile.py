@@ -16,6 +16,8 @@ class Profile:
         medoid_ids: The pin that stands for each interest.
         importances: Time-decayed weight of each, float32[m], >= 0.
         action_counts: Actions in each, int32[m].
+        online_times: When the newest action of each happened, Unix seconds, float64[m]; 0 for those
+            that the last batch run knew already.
         acted_pin_ids: Pins the user acted on or hid.
         hidden_pin_ids: Pins the user hid or reported.
         is_cold_start: True where nothing is known but, perhaps, declared interests.
@@ -27,6 +29,7 @@ class Profile:
     medoid_ids: tuple[str, ...]
     importances: NDArray[np.float32]
     action_counts: NDArray[np.int32]
+    online_times: NDArray[np.float64]
     acted_pin_ids: tuple[str, ...] = ()
     hidden_pin_ids: tuple[str, ...] = ()
     is_cold_start: bool = False
@@ -41,18 +44,30 @@ class Profile:
         Raises:
             ValueError: If a length is wrong or an importance is negative or not finite.
         """
-        lengths = {len(self.medoid_ids), self.importances.size, self.action_counts.size}
-        if len(lengths) != 1:
-            raise ValueError(f"medoids, importances and counts differ in length: {lengths}")
+        arrays = (self.importances, self.action_counts, self.online_times)
+        if {array.size for array in arrays} != {len(self.medoid_ids)}:
+            raise ValueError(
+                f"{len(self.medoid_ids)} medoids, but {[array.size for array in arrays]} "
+                "importances, counts and times"
+            )
         if not (np.isfinite(self.importances) & (self.importances >= 0)).all():
             raise ValueError("importances must be finite and at least 0")
-        self.importances.setflags(write=False)
-        self.action_counts.setflags(write=False)
+        for array in arrays:
+            array.setflags(write=False)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no interest to start from."""
         return not self.medoid_ids
+
+    def recent_ids(self, *, since: float, count_max: int) -> tuple[str, ...]:
+        """Medoids of what the user did since then and after the batch run, newest first."""
+        newest_first = np.argsort(-self.online_times, kind="stable")[:count_max]
+        return tuple(
+            self.medoid_ids[place]
+            for place in newest_first.tolist()
+            if self.online_times[place] >= max(since, 1.0)
+        )
 
 
 def empty_profile(*, missing_reason: str = "") -> Profile:
@@ -61,6 +76,7 @@ def empty_profile(*, missing_reason: str = "") -> Profile:
         medoid_ids=(),
         importances=np.empty(0, np.float32),
         action_counts=np.empty(0, np.int32),
+        online_times=np.empty(0, np.float64),
         is_cold_start=not missing_reason,
         missing_reason=missing_reason,
     )

@@ -12,6 +12,7 @@ from ranking_service.answer import Answer
 from ranking_service.config import RankingConfig
 from ranking_service.explain import explain
 from ranking_service.features import FeatureContext, feature_rows, make_context
+from ranking_service.placement import near_recent, place_recent
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
 from ranking_service.profile import Profile
 from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer
@@ -131,7 +132,8 @@ class Recommender:
         query_row = _query_row(world, query.query_pin_id)
         profile = self._upstream.profile(query.user_id)
         excluded = _excluded(query, profile)
-        candidates = self._upstream.candidates(self._ask(query, profile, excluded), world)
+        ask = self._ask(query, profile, excluded, world, now)
+        candidates = self._upstream.candidates(ask, world)
         excluded_rows = world.catalogue.pin_ids.rows((*excluded, query.query_pin_id))
         everything = merge(candidates, excluded_rows=excluded_rows)
         pool = keep_most_promising(everything, self._config.pool_size_max)
@@ -178,13 +180,29 @@ class Recommender:
         return answer
 
     def _ask(
-        self, query: RecommendQuery, profile: Profile, excluded: tuple[str, ...]
+        self,
+        query: RecommendQuery,
+        profile: Profile,
+        excluded: tuple[str, ...],
+        world: World,
+        now: float,
     ) -> CandidateAsk:
-        """Related pins start from the query pin alone; the interests then speak in the features."""
+        """
+        What to start from.
+
+        The home feed starts from sampled interests, and in any case from what the user did just
+        now. Related pins start from the query pin alone; the interests speak in the features.
+        """
         is_home = query.surface == Surface.HOME_FEED
+        recent = profile.recent_ids(
+            since=now - self._config.recent_interest_hours * 3600.0,
+            count_max=self._config.recent_interest_count_max if is_home else 0,
+        )
+        known = world.catalogue.pin_ids.rows(recent) >= 0
+        named = (query.query_pin_id,) if query.query_pin_id else ()
         return CandidateAsk(
             user_id=query.user_id,
-            query_pin_ids=(query.query_pin_id,) if query.query_pin_id else (),
+            query_pin_ids=(*named, *(recent[place] for place in np.flatnonzero(known).tolist())),
             medoid_ids=profile.medoid_ids if is_home else (),
             importances=profile.importances if is_home else profile.importances[:0],
             medoid_sample_count=self._config.medoid_sample_count,
@@ -208,7 +226,10 @@ class Recommender:
         serving = self._rankers.serving(request.surface)
         features = feature_rows(pool, context)
         scores = serving.ranker.score(features)
-        positions = best_first(scores, limit)
+        order = best_first(scores)
+        if request.surface == Surface.HOME_FEED:
+            order = place_recent(order, near_recent(pool, candidates))
+        positions = order[:limit]
         generations = _generations(context.world, profile, candidates, serving.generation)
         answer = Answer(
             list_id=_list_id(request, generations),
@@ -228,9 +249,9 @@ class Recommender:
         return answer, features[positions]
 
 
-def best_first(scores: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
-    """Places of the *limit* highest scores, best first; equal ones keep their order, intp[k]."""
-    return np.argsort(-scores, kind="stable")[:limit]
+def best_first(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Places of the scores, highest first; equal ones keep their order, intp[n]."""
+    return np.argsort(-scores, kind="stable")
 
 
 def _query_row(world: World, query_pin_id: str) -> int:

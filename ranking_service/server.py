@@ -92,7 +92,7 @@ def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:
     pool = pool_of(np.arange(min(32, len(world.catalogue.pin_ids)), dtype=np.int32))
     ids = tuple(world.catalogue.pin_ids.ids(pool.rows[:1]))
     ones = np.ones(len(ids))
-    profile = Profile(ids, ones.astype(np.float32), ones.astype(np.int32))
+    profile = Profile(ids, ones.astype(np.float32), ones.astype(np.int32), ones)
     context = make_context(
         world,
         profile,

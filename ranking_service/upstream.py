@@ -125,6 +125,15 @@ def decode_profile(message: profile_pb.Profile) -> Profile:
         medoid_ids=tuple(cluster.medoid_pin_id for cluster in clusters),
         importances=np.array([cluster.importance for cluster in clusters], np.float32),
         action_counts=np.array([cluster.action_count for cluster in clusters], np.int32),
+        online_times=np.array(
+            [
+                cluster.newest_action_time.ToNanoseconds() / 1e9
+                if cluster.origin == profile_pb.CLUSTER_ORIGIN_ONLINE
+                else 0.0
+                for cluster in clusters
+            ],
+            np.float64,
+        ),
         acted_pin_ids=tuple(message.acted_pin_ids),
         hidden_pin_ids=tuple(message.hidden_pin_ids),
         is_cold_start=message.is_cold_start,

@@ -71,7 +71,7 @@ def test_merge_of_nothing_is_empty() -> None:
     for candidates in (make_candidates(), make_candidates(make_list("ann", []))):
         pool = pools.keep_most_promising(pools.merge(candidates, excluded_rows=nothing), 5)
         assert len(pool) == 0
-        assert pool.query_behind().size == pool.best_sources().size == 0
+        assert pool.query_behind().size == 0
 
 
 def test_query_behind_is_that_of_the_best_rank() -> None:

@@ -321,4 +321,28 @@ def test_best_first_keeps_the_order_of_equal_scores() -> None:
     """Ties are not left to chance."""
     scores = np.array([0.1, 0.5, 0.5, 0.9, 0.1], np.float32)
 
-    assert best_first(scores, 4).tolist() == [3, 1, 2, 0]
+    assert best_first(scores).tolist() == [3, 1, 2, 0, 4]
+
+
+def test_what_the_user_just_did_is_asked_for_and_shows(store: Any) -> None:
+    """A new interest is a query pin of the home feed, and what goes with it comes up front."""
+    profile = make_profile(
+        [1, 2, 3], online_times=np.array([0.0, NOW - 60, NOW - 2 * 86_400]), generation="p1"
+    )
+    candidates = make_candidates(
+        make_list("popular", range(10, 40)),
+        make_list("ann", [55, 56], [1, 1]),
+        queried=[1, 2],
+    )
+    candidates = replace(candidates, is_medoid=np.array([True, False]))
+    recommender, upstream, _ = make(store, candidates=candidates, profile=profile)
+
+    answer = recommender.recommend(ask(limit=5))
+    recommender.recommend(ask(surface=Surface.RELATED_PINS, query_pin_id=pin_id(9)))
+
+    home, related = upstream.asked
+    assert home.query_pin_ids == (pin_id(2),)
+    assert related.query_pin_ids == (pin_id(9),)
+    near = [pin for pin in answer.pins if pin.because_pin_id == pin_id(2)]
+    assert len(near) == 2
+    assert pin_id(55) in names(answer)[:2] or pin_id(56) in names(answer)[:2]

@@ -150,6 +150,7 @@ def make_candidates(*lists: SourceList, queried: Sequence[int] = ()) -> Candidat
 
 def make_profile(rows: Sequence[int], **fields: Any) -> Profile:
     """A profile with these medoids, of falling importance."""
+    fields.setdefault("online_times", np.zeros(len(rows)))
     return Profile(
         medoid_ids=tuple(pin_id(row) for row in rows),
         importances=np.linspace(2.0, 1.0, len(rows), dtype=np.float32),
