@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from candidate_service import kernels
 from candidate_service.candidate import CandidateQuery, Segment, Stop
-from candidate_service.graph import PinBoardGraph
+from candidate_service.graph import PinBoardGraph, build_graph
 from candidate_service.pair_kernels import compress_edges, hash_pair
 from candidate_service.sources.pixie import PixieSource
 from candidate_service.walk import PixieSettings, Walker, first_best
@@ -288,6 +289,35 @@ def compare_early_stops(graph: PinBoardGraph, repeats: int, steps: int) -> None:
         print(f"| {variant} | {figures} |")
 
 
+def compare_bias(size: tuple[int, int, int], repeats: int, steps: int) -> None:
+    """Print cost and share of visits in the viewer's language, with and without the bias."""
+    pins, boards = draw_edges(*size, 10, 0.9, 1)
+    pairs = np.unique(pins.astype(np.int64) << 32 | boards)
+    languages = (np.arange(size[0]) % 10 % 3).astype(np.int16)
+    graph = build_graph(
+        (pairs >> 32).astype(np.int32),
+        (pairs & 0xFFFF_FFFF).astype(np.int32),
+        pin_count=size[0],
+        board_count=size[1],
+        pin_languages=languages,
+        languages=("en", "nl", "ja"),
+    )
+    shares: dict[str, list[float]] = {}
+    variants = {}
+    for bias in (0.0, 0.5, 0.9):
+        walker = Walker(graph, PixieSettings(step_count=steps, bias=bias, early_stop_visit_count=0))
+
+        def run(number: int, walker: Walker = walker, name: str = f"{bias}") -> None:
+            query = replace(query_of(graph, number), segment=Segment(language="ja"))
+            visits = walker.visits(query)
+            share = visits.scores[languages[visits.rows] == 2].sum() / visits.scores.sum()
+            shares.setdefault(name, []).append(share)
+
+        variants[f"{bias}"] = run
+    for name, seconds in in_turns(variants, repeats, graph).items():
+        print(f"| {name} | {np.mean(shares[name]):.2f} | {seconds * 1e3:.2f} |")
+
+
 def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -319,6 +349,9 @@ def main() -> None:
     print("| early stop | steps | CPU time | overlap of the best 100 |\n| --- | --- | --- | --- |")
     first = next(iter(sizes.values()))
     compare_early_stops(make_graph(*first, communities=10 if quick else 100), repeats, steps)
+    print("\nBias to the viewer's language (3 in 10 pins), 10 communities of one language each.\n")
+    print("| bias | visits in the language | CPU ms |\n| --- | --- | --- |")
+    compare_bias(first, repeats, steps)
 
 
 if __name__ == "__main__":

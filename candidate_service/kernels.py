@@ -182,6 +182,8 @@ def walk(
             board = _U(pin_boards[_U(slots[k])])
             positions[k] = np.uint32(board)
             prefetch(board_offsets, board)
+            if language is not None:
+                prefetch(board_group_offsets, board)
         for k in range(K):  # Choose a pin; what is left of the product decides on the restart.
             board = _U(positions[k])
             begin = _U(board_offsets[board])
@@ -210,6 +212,8 @@ def walk(
                 pin = home
             positions[k] = np.uint32(pin)
             prefetch(pin_offsets, pin)
+            if language is not None:
+                prefetch(pin_group_offsets, pin)
         for k in range(K):  # Count, without a branch on whether the pin is new: it often is.
             base = (tag << _EPOCH_SHIFT) | (_U(arrivals[k]) << _COUNT_BITS)
             slot = _U(slots[k])
