@@ -83,9 +83,9 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
 def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -> NeighbourLists:
     """Map and reduce: sample pairs board by board, add up, keep each pin's best."""
     engine, settings, seed = context.engine, context.config.cooccurrence_settings(), context.seed
-    scratch_root = context.data_root / "scratch"
-    scratch_root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="board-cooccurrence-", dir=scratch_root))
+    spill_folder = context.batch.spill_folder or context.data_root / "spill"
+    spill_folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="board-cooccurrence-", dir=spill_folder))
     try:
         _write_edges(opened, folder / "edges")
         engine.table("edges", folder / "edges")
