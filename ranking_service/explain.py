@@ -14,12 +14,6 @@ from ranking_service.pool import Candidates, Pool
 BECAUSE_COSINE_MIN: Final = 0.3
 """How near a medoid must be to explain a pin that no source proposed. Guess."""
 
-BECAUSE_RANK_MAX: Final = 50
-"""Rank from which on a source that starts from a pin no longer explains a popular pin. Guess."""
-
-BECAUSE_RANK_LEAD: Final = 10
-"""By how much popularity must lead such a source to be the explanation. Guess."""
-
 
 def explain(
     pool: Pool,
@@ -46,7 +40,7 @@ def explain(
     propensities = np.append(candidates.inclusion_probabilities, np.float32(1.0))[behind]
     if pool.sources:
         names = np.array([*candidates.queried_ids, ""], object)
-        because = names[np.where(_is_told_by_popularity(proposed), -1, behind)].tolist()
+        because = names[np.where(proposed.is_led_by_popularity(), -1, behind)].tolist()
     else:
         because = _nearest(shown, context)
     rows = zip(
@@ -58,18 +52,6 @@ def explain(
         strict=True,
     )
     return tuple(RankedPin(*row) for row in rows)
-
-
-def _is_told_by_popularity(proposed: Pool) -> NDArray[np.bool_]:
-    """Where a source without a query pin ranks a candidate so much higher that it says why."""
-    never = np.iinfo(np.int32).max // 2
-    has_query = proposed.query_indexes >= 0
-    near = np.where(has_query, proposed.ranks, never).min(axis=1)
-    is_popular = (proposed.ranks >= 0) & ~has_query
-    popular = np.where(is_popular, proposed.ranks, never).min(axis=1)
-    return np.asarray(
-        (popular < never) & ((near > popular + BECAUSE_RANK_LEAD) | (near >= BECAUSE_RANK_MAX))
-    )
 
 
 def _reasons(proposed: Pool, queried_ids: Sequence[str]) -> list[tuple[SourceReason, ...]]:

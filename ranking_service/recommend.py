@@ -12,7 +12,7 @@ from ranking_service.answer import Answer
 from ranking_service.config import RankingConfig
 from ranking_service.explain import explain
 from ranking_service.features import FeatureContext, feature_rows, make_context
-from ranking_service.placement import near_recent, place_recent
+from ranking_service.placement import near_recent, place_recent, share_places
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
 from ranking_service.profile import Profile
 from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer
@@ -228,6 +228,7 @@ class Recommender:
         scores = serving.ranker.score(features)
         order = best_first(scores)
         if request.surface == Surface.HOME_FEED:
+            order = share_places(order, pool.is_led_by_popularity(), limit)
             order = place_recent(order, near_recent(pool, candidates))
         positions = order[:limit]
         generations = _generations(context.world, profile, candidates, serving.generation)

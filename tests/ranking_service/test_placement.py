@@ -7,7 +7,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking_service.placement import RECENT_SLOTS, near_recent, place_recent
+from ranking_service.placement import (
+    POPULAR_EVERY,
+    RECENT_SLOTS,
+    near_recent,
+    place_recent,
+    share_places,
+)
 from ranking_service.pool import merge
 from tests.ranking_service.worlds import make_candidates, make_list
 
@@ -56,3 +62,34 @@ def test_an_empty_pool_has_nothing_to_place() -> None:
     pool = merge(candidates, excluded_rows=np.empty(0, np.int32))
 
     assert place_recent(np.empty(0, np.intp), near_recent(pool, candidates)).size == 0
+
+
+@given(
+    marks=st.lists(st.booleans(), max_size=40),
+    seed=st.integers(0, 2**32 - 1),
+    limit=st.integers(1, 50),
+)
+def test_popular_pins_take_every_second_place_at_most(
+    marks: list[bool], seed: int, limit: int
+) -> None:
+    """As long as there are others; nothing is lost, and each kind keeps its order."""
+    is_popular = np.array(marks, np.bool_)
+    order = np.random.default_rng(seed).permutation(is_popular.size)
+
+    shared = share_places(order, is_popular, limit)
+
+    assert sorted(shared.tolist()) == sorted(order.tolist())
+    head = is_popular[shared[:limit]]
+    for chosen in (is_popular, ~is_popular):
+        assert shared[chosen[shared]].tolist() == order[chosen[order]].tolist()
+    for length in range(1, head.size + 1):
+        if (~head[:length]).sum() < (~is_popular).sum():
+            assert head[:length].sum() <= -(-length // POPULAR_EVERY)
+
+
+def test_a_list_that_is_mixed_well_is_left_alone() -> None:
+    """The rule only ever moves a pin where it is broken."""
+    order = np.array([3, 0, 2, 1, 4])
+    is_popular = np.array([False, True, False, True, False])
+
+    assert share_places(order, is_popular, 5).tolist() == order.tolist()
