@@ -115,7 +115,8 @@ def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -
         )
         engine.sql(
             "select counted.pin as pin, counted.neighbour as neighbour, "
-            "cast(counted.weight / sqrt(cast(here.degree as double) * there.degree) as real) as score "
+            "cast(counted.weight / sqrt(cast(here.degree as double) * there.degree) as real) "
+            "as score "
             "from counted join degrees here on counted.pin = here.pin "
             "join degrees there on counted.neighbour = there.pin",
             name="scored",
