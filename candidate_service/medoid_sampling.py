@@ -95,8 +95,8 @@ def _up_to_three(
         second = p / rest  # j first, then one of those left
         result += own * (second.sum() - second[chosen])
     if count == 3:
-        pairs = second[:, None] * p[None, :] / left  # j first, k second, then one of those left
-        np.fill_diagonal(pairs, 0.0)
+        pairs = second[:, None] * p / left  # j first, k second, then one of those left
+        pairs.flat[:: len(p) + 1] = 0.0
         result += own * (pairs.sum() - pairs[chosen].sum(axis=1) - pairs[:, chosen].sum(axis=0))
     return result
 
@@ -107,14 +107,17 @@ def _left_after(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     Where one or two medoids hold nearly everything, 1 - p would be rounding noise: there the others
     are added up instead.
     """
-    largest, next_largest = np.argsort(-p, kind="stable")[:2]
+    others = p.copy()
+    largest = int(others.argmax())
+    others[largest] = 0.0
     rest = 1.0 - p
-    rest[largest] = np.delete(p, largest).sum()
-    left = rest[:, None] - p[None, :]
+    rest[largest] = others.sum()
+    next_largest = int(others.argmax())
+    others[next_largest] = 0.0
+    left = rest[:, None] - p
     left[:, largest] = left[largest]
-    both = np.delete(p, [largest, next_largest]).sum()
-    left[largest, next_largest] = left[next_largest, largest] = both
-    np.fill_diagonal(left, 1.0)
+    left[largest, next_largest] = left[next_largest, largest] = others.sum()
+    left.flat[:: len(p) + 1] = 1.0  # j = k does not occur
     return rest, left
 
 

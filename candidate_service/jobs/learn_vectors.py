@@ -4,6 +4,8 @@ If any pin was imported with a vector, the imported vectors are used and pins wi
 learned and imported vectors are never mixed, as they do not live in one space.
 """
 
+# ruff: noqa: S608  queries are put together from our own names and numbers, never from data
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ from service_runtime.errors import InvalidRequest
 from service_runtime.job import JobContext, run_job
 from service_runtime.vector_table import VectorTable, unit_rows
 
+JUDGED_BOARD_COUNT = 20_000
+"""Boards on which imported vectors are judged; learning reads them all anyway."""
 PAIR_COUNT = 20_000
 """Pairs of pins of one board, and as many random pairs, on which the space is judged."""
 
@@ -42,9 +46,9 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     known = open_catalogue(source)
     open_pins(context.engine, context.data_root, context.as_of_us)
     open_saves(context.engine, context.data_root, context.as_of_us)
-    edges = _edges(context, known)
     vectors = _imported(context, known)
     method = "learned" if vectors is None else "imported"
+    edges = _edges(context, known, "" if vectors is None else f"limit {JUDGED_BOARD_COUNT}")
     if vectors is None:
         vectors = _learned(context, edges, pin_count=len(known))
     has_vector = vectors.any(axis=1)
@@ -73,14 +77,17 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
 
 
 def _edges(
-    context: JobContext[CandidateConfig], known: Catalogue
+    context: JobContext[CandidateConfig], known: Catalogue, limit: str
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the pin row and the board row of each save, int32[m] each, in a fixed order."""
+    """Return the pin row and the board row of each save, int32[m] each, in a fixed order.
+
+    A *limit* in SQL keeps the first boards only.
+    """
     engine = context.engine
     engine.sql(
         "select saves.pin_id as pin_id, cast(boards.board_row as integer) as board_row from saves "
         "join (select board_id, row_number() over (order by board_id) - 1 as board_row "
-        "from (select distinct board_id from saves) named) boards "
+        f"from (select distinct board_id from saves order by board_id {limit}) named) boards "
         "on saves.board_id = boards.board_id",
         name="edges",
     )

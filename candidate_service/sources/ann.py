@@ -17,6 +17,8 @@ from candidate_service.vector_index import VectorIndex
 NAME: Final = "ann"
 COUNT_STEP: Final = 64
 """Searches ask for a multiple of this, so that nearly equal questions share a cached answer."""
+SPARE_COUNT: Final = 32
+"""How many neighbours are first asked for beyond those wanted, where some pins are unwanted."""
 
 Neighbours = tuple[NDArray[np.int32], NDArray[np.float32]]
 
@@ -96,15 +98,39 @@ class AnnSource:
         if not len(queried) or limit <= 0 or query.stop.expired():
             return CandidateList.empty(NAME)
         share = max(1, limit // len(queried))
-        count = share + min(len(query.unwanted_rows), share)
-        count += -count % COUNT_STEP
-        rows, scores, indexes = [], [], []
-        answers = neighbours.nearest(query.query_rows[queried], count)
-        for query_index, (near, cosines) in zip(queried.tolist(), answers, strict=True):
-            kept = np.flatnonzero(~is_in(near, query.unwanted_rows))[:share]
-            rows.append(near[kept])
-            scores.append(cosines[kept])
-            indexes.append(np.full(len(kept), query_index, np.int32))
+        answers = _nearest_wanted(neighbours, query.query_rows[queried], share, query.unwanted_rows)
+        lengths = [len(near) for near, _ in answers]
         return best_of(
-            NAME, np.concatenate(rows), np.concatenate(scores), np.concatenate(indexes), limit
+            NAME,
+            np.concatenate([near for near, _ in answers]),
+            np.concatenate([cosines for _, cosines in answers]),
+            np.repeat(queried, lengths),
+            limit,
         )
+
+
+def _nearest_wanted(
+    neighbours: NeighbourCache,
+    rows: NDArray[np.int32],
+    share: int,
+    unwanted: NDArray[np.int32],
+) -> list[Neighbours]:
+    """Return for each row its *share* nearest pins that are not unwanted, if there are so many.
+
+    Most unwanted pins are far away, so a few more than wanted are asked for, and once more, up to
+    twice as many as wanted, only for rows that came out short.
+    """
+    found: dict[int, Neighbours] = {}
+    short, asked = list(range(len(rows))), 0
+    for spare in (min(len(unwanted), SPARE_COUNT), min(len(unwanted), share)):
+        count = share + spare
+        count += -count % COUNT_STEP
+        if not short or count == asked:
+            break
+        answers = neighbours.nearest(rows[short], count)
+        for at, (near, cosines) in zip(short, answers, strict=True):
+            kept = np.flatnonzero(~is_in(near, unwanted))[:share]
+            found[at] = near[kept], cosines[kept]
+        short = [at for at in short if len(found[at][0]) < share]
+        asked = count
+    return [found[at] for at in range(len(rows))]

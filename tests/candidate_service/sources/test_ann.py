@@ -91,6 +91,28 @@ class TestAnn(CandidateSourceContract):
         assert len(found) == 10
         assert not np.isin(found.rows, nearest).any()
 
+    def test_short_shares_are_asked_for_again(self) -> None:
+        """When the spare neighbours do not make up for the unwanted ones, more are fetched."""
+        rng = np.random.default_rng(1)
+        vectors = rng.standard_normal((900, 8))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        index = VectorIndex(vectors.astype(np.float32), path=None)
+        source = make_ann(index)
+        nearest = source.retrieve(make_query([0]), 150).rows
+        query = CandidateQuery(
+            query_rows=np.array([0], np.int32),
+            weights=np.ones(1, np.float32),
+            seed=0,
+            segment=Segment(),
+            stop=Stop.never(),
+            excluded_rows=np.sort(nearest),
+        )
+
+        found = source.retrieve(query, 200)
+
+        assert len(found) == 200
+        assert not np.isin(found.rows, nearest).any()
+
     def test_neighbours_are_remembered_per_pin(self) -> None:
         """A second person with the same medoid is answered from memory, with the same answer."""
         cache = NeighbourCache(make_blobs(), 100)
