@@ -191,14 +191,14 @@ def print_results(results: Sequence[StepResult]) -> None:
 
 
 def facts_in_words(report: Mapping[str, object]) -> str:
-    """A job's report on one line: its numbers and words, without ids, paths and nested lists."""
+    """A job's report on one line: its numbers, without ids, paths and anything nested deeply."""
     words = []
     for key, value in report.items():
         if key in LEFT_OUT:
             continue
         if isinstance(value, Mapping):
-            inner = facts_in_words(value)
-            words.append(inner)
+            flat = {name: inner for name, inner in value.items() if isinstance(inner, int | float)}
+            words.append(f"{key.replace('_', ' ')}: {facts_in_words(flat)}" if flat else "")
         elif isinstance(value, bool):
             words.append(key.replace("_", " ") if value else "")
         elif isinstance(value, int) and not key.endswith(("_us", "_bytes")):

@@ -132,20 +132,19 @@ def _show(folder: Path, world_name: str, timings: Timings) -> None:
     from corkboard.cli.story import tell
     from corkboard.stack import Stack, StackFailed
 
-    log = (folder / "services.log").open("a", encoding="utf-8")
-    with log, timings.step("services"):
+    with (folder / "services.log").open("a", encoding="utf-8") as log:
         stack = Stack(data_root=folder, on_line=lambda name, text: print(name, text, file=log))
         try:
-            stack.start()
+            with timings.step("services"):
+                stack.start()
+                out.print(", ".join(f"{name} on {at}" for name, at in stack.targets.items()))
+            with timings.step("answers"), stack.client() as client:
+                tell(client, world_name)
         except StackFailed as error:
             notes.print(str(error), style="red", markup=False)
             raise typer.Exit(ExitCode.FAILED) from error
-        out.print(", ".join(f"{name} on {target}" for name, target in stack.targets.items()))
-    try:
-        with timings.step("answers"), stack.client() as client:
-            tell(client, world_name)
-    finally:
-        stack.stop()
+        finally:
+            stack.stop()
     out.print(
         f"\nWhere to go next: [bold]corkboard up --data-root {folder}[/bold] serves this world; "
         "then [bold]corkboard recommend u1[/bold], [bold]corkboard related m50 --user u1[/bold], "

@@ -77,7 +77,7 @@ def test_training_without_days_is_skipped_with_a_word(tmp_path: Path) -> None:
 
 
 def test_people_who_had_acted_before_come_first(tmp_path: Path) -> None:
-    """Newcomers fill at most a fifth of the places."""
+    """Newcomers fill at most three tenths of the places."""
     rows = [(f"new{n}", "p1", "save", NOW + 10 + n) for n in range(50)]
     rows += [(f"old{n}", "p1", "save", NOW - 10 - n) for n in range(8)]
     rows += [(f"old{n}", "p2", "save", NOW + 10 + n) for n in range(8)]
@@ -86,7 +86,8 @@ def test_people_who_had_acted_before_come_first(tmp_path: Path) -> None:
     people = people_after(root, NOW, count_max=20)
 
     assert sum(person.user_id.startswith("old") for person in people) == 8
-    assert sum(person.user_id.startswith("new") for person in people) == 4
+    assert sum(person.user_id.startswith("new") for person in people) == 6
+    assert all(person.is_known == person.user_id.startswith("old") for person in people)
     assert people == people_after(root, NOW, count_max=20)
 
 

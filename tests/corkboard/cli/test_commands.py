@@ -155,4 +155,4 @@ def test_reports_are_shown_by_their_numbers() -> None:
         "q": {"a": 2},
     }
 
-    assert facts_in_words(report) == "pin count 1,664 · recall 0.9877 · a 2"
+    assert facts_in_words(report) == "pin count 1,664 · recall 0.9877 · q: a 2"
