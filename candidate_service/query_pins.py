@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service.medoid_sampling import sample_medoids
+from candidate_service.selection import is_in
 from service_runtime.errors import NotFound
 from service_runtime.id_table import IdTable
 
@@ -77,7 +78,7 @@ def choose_queried_pins(
             field="query_pins[0].pin_id",
             reason="UNKNOWN_PIN",
         )
-    fresh = clusters.only(~np.isin(clusters.rows, pins.rows))
+    fresh = clusters.only(~is_in(clusters.rows, np.sort(pins.rows)))
     sample = sample_medoids(fresh.weights, sample_count, seed)
     drawn = fresh.only(sample.indexes)
     unknown = list(dict.fromkeys([*pin_unknown, *medoid_unknown]))
@@ -109,6 +110,8 @@ class _Known:
 
 def _known(ids: IdTable, named: WeightedPins) -> tuple[_Known, list[str]]:
     """Return the known pins in the order named, repeats added up, and the unknown ids."""
+    if not named.pin_ids:
+        return _Known([], np.empty(0, np.int32), np.empty(0)), []
     rows = ids.rows(named.pin_ids)
     unknown = [named.pin_ids[at] for at in np.flatnonzero(rows < 0).tolist()]
     at = np.flatnonzero(rows >= 0)
