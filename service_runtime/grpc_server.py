@@ -173,6 +173,7 @@ class Server:
         else:  # closing a store under a running call could damage memory; a crash cannot hurt it
             log.error("server.call_stuck", seconds=STUCK_SECONDS_MAX)
         self.metrics.close()
+        self._calls.lines.close()
         log.info("server.stopped", is_clean=is_idle)
         return is_idle
 

@@ -26,6 +26,7 @@ from service_runtime.call_context import (
     remaining_seconds,
     request_id_var,
 )
+from service_runtime.call_log import CallLog, CallNote
 from service_runtime.call_metrics import CallMetrics
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import (
@@ -46,11 +47,6 @@ __all__ = ["CallInterceptor", "current_request_id", "remaining_seconds"]
 REQUEST_ID_CHARS_MAX = 128
 RETRY_AFTER_SECONDS = 1.0
 """What a caller refused for overload is told to wait. Guess."""
-
-_OWN_FAULTS = frozenset(
-    {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
-)
-"""Statuses that someone on our side should look at; the rest are the caller's business."""
 
 _arrival_var: ContextVar[float] = ContextVar("arrival")
 
@@ -84,6 +80,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._config = config
         self._pools = pools
         self._dressed: dict[str, _Dressed] = {}
+        self.lines = CallLog()
         self._log = logger("call").bind()
         self._boot = os.urandom(6).hex()
         self._numbers = count()
@@ -144,7 +141,10 @@ class CallInterceptor(grpc.ServerInterceptor):
             finally:
                 code, seconds = _final_code(context), time.monotonic() - started
                 metrics.end(name, code, seconds, waited)
-                self._write_line(name, code, seconds, waited, peer, error)
+                note = CallNote(
+                    time.time(), name, code, seconds, waited, peer, request_id_var.get(), error
+                )
+                self.lines.add(note)
 
         return serve
 
@@ -191,24 +191,6 @@ class CallInterceptor(grpc.ServerInterceptor):
             context.abort_with_status(status)
 
         return refuse
-
-    def _write_line(
-        self, method: str, code: str, seconds: float, waited: float, peer: str, error: str
-    ) -> None:
-        """The one log line of a call."""
-        line: dict[str, Any] = {
-            "method": method,
-            "code": code,
-            "seconds": round(seconds, 6),
-            "queue_seconds": round(waited, 6),
-            "peer": peer,
-        }
-        if error:
-            line["error"] = error
-        if code in _OWN_FAULTS:
-            self._log.warning("call.finished", **line)
-        else:
-            self._log.info("call.finished", **line)
 
 
 def _final_code(context: grpc.ServicerContext) -> str:

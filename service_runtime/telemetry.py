@@ -159,7 +159,7 @@ class _JsonLine:
 
     def __call__(self, _: WrappedLogger, level: str, event: EventDict) -> bytes:
         event["level"] = "error" if level == "exception" else level
-        event["time"] = datetime.now(UTC)
+        event.setdefault("time", datetime.now(UTC))
         event["service"] = self._service
         if request_id := request_id_var.get():
             event.setdefault("request_id", request_id)
