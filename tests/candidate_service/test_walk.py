@@ -13,6 +13,7 @@ from candidate_service import kernels
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.graph import PinBoardGraph
 from candidate_service.walk import (
+    CHUNK_ROUNDS,
     QUERY_PIN_COUNT_MAX,
     PixieSettings,
     Visits,
@@ -237,7 +238,7 @@ def test_stop_ends_the_walk_between_chunks() -> None:
 
     visits = walker.visits(ask([0, 12], stop=stop))
 
-    assert 0 < visits.step_count <= 4 * 512 * 64
+    assert 0 < visits.step_count <= 3 * CHUNK_ROUNDS * 64
 
 
 def test_thousands_of_walks_on_one_scratch_stay_right() -> None:
