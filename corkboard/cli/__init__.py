@@ -1,6 +1,8 @@
 """The command line `corkboard`: from a folder of data to explained recommendations."""
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -78,6 +80,20 @@ def corkboard(
     context.obj = Targets(profile, candidate, ranking, deadline_s)
 
 
+def help_text(command: Callable[..., None]) -> str:
+    """A command's docstring: sentences on one line each paragraph, indented examples as they are."""
+    lines: list[str] = []
+    for line in (inspect.getdoc(command) or "").splitlines():
+        is_prose = bool(line) and not line.startswith(" ")
+        if is_prose and lines and lines[-1] and not lines[-1].startswith(" "):
+            lines[-1] += f" {line}"
+        elif line.startswith(" ") and lines and lines[-1]:
+            lines += ["", line]
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 for _command in (
     demo.demo,
     data.validate,
@@ -94,7 +110,7 @@ for _command in (
     ask.erase,
     data.export,
 ):
-    app.command(_command.__name__.rstrip("_"))(_command)
+    app.command(_command.__name__.rstrip("_"), help=help_text(_command))(_command)
 
 
 def main() -> None:

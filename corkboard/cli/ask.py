@@ -104,7 +104,7 @@ def related(
 def rank(
     context: typer.Context,
     user_id: UserId,
-    pin_ids: Annotated[list[str], typer.Argument(metavar="PIN…", help="Pins to put in order.")],
+    pin_ids: Annotated[list[str], typer.Argument(metavar="PIN", help="Pins to put in order.")],
     query_pin_id: Annotated[str, typer.Option("--with", help="A pin they should go with.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -201,7 +201,7 @@ def declare(
     user_id: UserId,
     pin_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PIN]…", help="Up to 100; none takes earlier picks back."),
+        typer.Argument(metavar="PIN", help="Up to 100; none takes earlier picks back."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

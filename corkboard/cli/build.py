@@ -31,7 +31,7 @@ LEFT_OUT = frozenset({"job", "status", "seconds", "peak_memory_bytes", "as_of_us
 def build(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STEP]…", help="Steps or artifacts to build; default: all."),
+        typer.Argument(metavar="STEP", help="Steps or artifacts to build; default: all."),
     ] = None,
     only: Annotated[
         list[str] | None,

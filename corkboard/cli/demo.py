@@ -129,7 +129,7 @@ class Timings:
 
 def _show(folder: Path, world_name: str, timings: Timings) -> None:
     """Start the services on free ports and let them answer."""
-    from corkboard.cli.story import tell
+    from corkboard.cli.story import STORIES, tell
     from corkboard.stack import Stack, StackFailed
 
     with (folder / "services.log").open("a", encoding="utf-8") as log:
@@ -145,9 +145,11 @@ def _show(folder: Path, world_name: str, timings: Timings) -> None:
             raise typer.Exit(ExitCode.FAILED) from error
         finally:
             stack.stop()
+    story = STORIES[world_name]
     out.print(
         f"\nWhere to go next: [bold]corkboard up --data-root {folder}[/bold] serves this world; "
-        "then [bold]corkboard recommend u1[/bold], [bold]corkboard related m50 --user u1[/bold], "
-        "[bold]corkboard record u1 m50[/bold].\n"
-        "Your own data: [bold]corkboard import --help[/bold].",
+        f"then, in another terminal:\n  corkboard recommend {story.user_id}\n"
+        f"  corkboard related {story.query_pin_id} --user {story.user_id}\n"
+        f"  corkboard record {story.user_id} {story.query_pin_id}\n"
+        "Your own data: corkboard import --help, and docs/guide.md",
     )

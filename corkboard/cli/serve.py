@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 COLOURS = {"profile_service": "cyan", "candidate_service": "green", "ranking_service": "magenta"}
 LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "red", "debug": "dim"}
-LOG_KEYS_FIRST = ("timestamp", "level", "event")
-LOG_KEYS_LEFT_OUT = ("service", "logger")
+LOG_KEYS_FIRST = ("time", "level", "event")
+LOG_KEYS_LEFT_OUT = ("service", "component")
 
 ProfilePort = Annotated[int, typer.Option(min=0, max=65535, help="Of profile_service; 0 = free.")]
 CandidatePort = Annotated[int, typer.Option(min=0, max=65535, help="Of candidate_service.")]
@@ -327,7 +327,7 @@ def _log_fields(text: str) -> dict[str, object]:
 
 def _log_text(fields: Mapping[str, object]) -> Text:
     """Time, event and the rest as `key=value`."""
-    moment = str(fields.get("timestamp", ""))[11:19]
+    moment = str(fields.get("time", ""))[11:19]
     style = LEVEL_STYLES.get(str(fields.get("level", "")), "")
     text = Text(f"{moment} ", style="dim") + Text(str(fields.get("event", "")), style=style)
     for key, value in fields.items():

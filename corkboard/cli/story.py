@@ -40,7 +40,7 @@ class Story:
 
 
 STORIES = {
-    "movielens": Story("u1", "m100", "m200"),
+    "movielens": Story("u421", "m100", "m71"),
     "tiny": Story("ana", "typography-2", "aquariums-4"),
 }
 
