@@ -181,7 +181,7 @@ def _fill_profile(out: NDArray[np.float32], pool: Pool, context: FeatureContext)
     if vectors is None or not len(vectors):
         return
     rows = _within(pool.rows, len(vectors))
-    _put(out, "has_vector", np.where(rows >= 0, vectors[rows, :].any(axis=1), False))
+    _put(out, "has_vector", kernels.has_vector(vectors, rows))
     behind = pool.query_behind()
     queried = np.append(pool.queried_rows, np.int32(UNKNOWN))[behind]
     others = _within(queried, len(vectors))

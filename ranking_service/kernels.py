@@ -307,3 +307,22 @@ def unit_weights(
     if length > 0:
         weights /= length
     return weights.astype(np.float32)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def has_vector(vectors: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """
+    Which rows have a vector that is not zero, bool[n].
+
+    Args:
+        vectors: float32[N, d].
+        rows: int32[n], each in [-1, N); -1 has none.
+    """
+    found = np.zeros(rows.size, np.bool_)
+    for i in range(rows.size):
+        if rows[i] >= 0:
+            for k in range(vectors.shape[1]):
+                if vectors[rows[i], k] != 0:
+                    found[i] = True
+                    break
+    return found

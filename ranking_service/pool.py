@@ -12,6 +12,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking_service import pool_kernels
+
 RANK_OFFSET: Final = 60.0
 """Flattens the top of reciprocal rank fusion. Source: Cormack et al. 2009, k = 60."""
 
@@ -21,6 +23,10 @@ NEAR_RANK_MAX: Final = 50
 
 LEAD_RANKS: Final = 10
 """By how much popularity must lead such a source to be the explanation. Guess."""
+
+
+_NO_ROWS: Final = np.empty(0, np.int32)
+_NO_SCORES: Final = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +170,23 @@ def merge(candidates: Candidates, *, excluded_rows: NDArray[np.int32]) -> Pool:
     Returns:
         A pool of the distinct pins; empty when nothing was proposed.
 
-    Cost: O(c log c) for c proposals, about 60 us for 1,500.
+    Cost: O(c log c) for c proposals, about 70 us for 1,300.
     """
     lists = sorted(candidates.lists, key=lambda proposals: proposals.source)
-    proposed = [np.empty(0, np.int32), *(proposals.rows for proposals in lists)]
-    rows = np.unique(np.concatenate(proposed))
-    rows = rows[rows >= 0]
-    if excluded_rows.size and rows.size:
-        rows = rows[~np.isin(rows, excluded_rows)]
-    shape = (rows.size, len(lists))
-    ranks = np.full(shape, -1, np.int32)
-    scores = np.zeros(shape, np.float32)
-    query_indexes = np.full(shape, -1, np.int32)
-    for column, proposals in enumerate(lists):
-        places = np.searchsorted(rows, proposals.rows)
-        places[places == rows.size] = 0
-        is_kept = rows[places] == proposals.rows if rows.size else np.zeros(places.size, bool)
-        at = places[is_kept]
-        ranks[at, column] = np.flatnonzero(is_kept)
-        scores[at, column] = proposals.scores[is_kept]
-        query_indexes[at, column] = proposals.query_indexes[is_kept]
+    starts = np.cumsum([0, *(proposals.rows.size for proposals in lists)])
+    rows = np.concatenate([_NO_ROWS, *(proposals.rows for proposals in lists)])
+    distinct, places = pool_kernels.distinct_rows(rows, excluded_rows)
+    order = distinct.argsort()
+    ranks, scores, query_indexes = pool_kernels.spread_lists(
+        order.argsort()[places] if order.size else places,
+        places >= 0,
+        starts,
+        np.concatenate([_NO_SCORES, *(proposals.scores for proposals in lists)]),
+        np.concatenate([_NO_ROWS, *(proposals.query_indexes for proposals in lists)]),
+        order.size,
+    )
     return Pool(
-        rows,
+        distinct[order],
         tuple(proposals.source for proposals in lists),
         ranks,
         scores,
@@ -221,5 +222,8 @@ def keep_most_promising(pool: Pool, count_max: int) -> Pool:
     if len(pool) <= count_max:
         return pool
     fused = np.where(pool.ranks < 0, 0.0, 1.0 / (RANK_OFFSET + pool.ranks)).sum(axis=1)
-    kept = np.sort(np.argsort(-fused, kind="stable")[:count_max])
-    return pool.take(kept)
+    last = np.partition(fused, fused.size - count_max)[fused.size - count_max]
+    is_kept = fused > last
+    ties = np.flatnonzero(fused == last)
+    is_kept[ties[: count_max - int(is_kept.sum())]] = True
+    return pool.take(np.flatnonzero(is_kept))
