@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from ranking_service.kernels import LANE_COUNT
 
+FORMAT: Final = "v4"
+"""Version of LightGBM's model text that is read here (LightGBM 4)."""
+
 LEAF_COUNT_MAX: Final = 64
 """Leaves of a tree that fit into one word of the scorer; up to 32 is twice as fast."""
 
@@ -64,12 +67,13 @@ def parse_forest(text: str) -> Forest:
 
     Raises:
         ForestUnsupported: With the first thing found that needs LightGBM itself.
+        ValueError: If the text is damaged: its trees are none.
     """
     header_text, *tree_texts = text.partition("\nend of trees")[0].split("\nTree=")
     header = _fields(header_text)
     _check_header(header, header_text)
     trees = [_fields(tree_text) for tree_text in tree_texts]
-    leaf_count_max = max((int(tree["num_leaves"]) for tree in trees), default=1)
+    leaf_count_max = max((_leaf_count(tree) for tree in trees), default=1)
     if leaf_count_max > LEAF_COUNT_MAX:
         raise ForestUnsupported(f"a tree has {leaf_count_max} leaves, the most is {LEAF_COUNT_MAX}")
     word_bits = 32 if leaf_count_max <= 32 else 64
@@ -117,6 +121,12 @@ def _fields(text: str) -> dict[str, str]:
     return {name: value for name, found, value in pairs if found}
 
 
+def _leaf_count(tree: Mapping[str, str]) -> int:
+    if not tree.get("num_leaves", "").isdecimal():
+        raise ValueError("a tree does not say how many leaves it has")
+    return int(tree["num_leaves"])
+
+
 def _integers(tree: Mapping[str, str], name: str) -> NDArray[np.int64]:
     return np.array(tree.get(name, "").split(), np.int64)
 
@@ -129,11 +139,15 @@ def _columns(tree: Mapping[str, str], *, feature_count: int) -> NDArray[np.int32
     """Where each node's feature stands in a block of the scorer."""
     features = _integers(tree, "split_feature")
     if features.size and not 0 <= features.min() <= features.max() < feature_count:
-        raise ForestUnsupported("a tree splits on a feature that the model does not name")
+        raise ValueError("a tree splits on a feature that the model does not name")
     return (features * LANE_COUNT).astype(np.int32)
 
 
 def _check_header(header: Mapping[str, str], text: str) -> None:
+    if header.get("version") != FORMAT:
+        raise ForestUnsupported(
+            f"model text version {header.get('version')!r}, known is {FORMAT!r}"
+        )
     if header.get("num_tree_per_iteration") != "1":
         raise ForestUnsupported("the model has several classes")
     if "average_output" in text.splitlines():
@@ -179,13 +193,15 @@ def _leaf_order(
         elif left_is_done:
             masks[node] = ~(2 ** len(order) - 2 ** started[node])
             pending.append((int(right[node]), False))
+        elif node >= left.size:
+            raise ValueError("a tree is not a tree: a child is missing")
         elif node in started:
-            raise ForestUnsupported("a tree is not a tree: a node has two parents")
+            raise ValueError("a tree is not a tree: a node has two parents")
         else:
             started[node] = len(order)
             pending += [(node, True), (int(left[node]), False)]
     if sorted(order) != list(range(left.size + 1)):
-        raise ForestUnsupported("a tree is not a tree: its leaves do not add up")
+        raise ValueError("a tree is not a tree: its leaves do not add up")
     return np.array(order, np.int64), masks
 
 

@@ -99,7 +99,7 @@ class GbdtRanker:
         surfaces: Where its training examples were shown; it does not rank elsewhere.
 
     Raises:
-        RankerCorrupted: If not even LightGBM can read the text.
+        RankerCorrupted: If the text is damaged, or not even LightGBM can read it.
     """
 
     def __init__(
@@ -120,9 +120,11 @@ class GbdtRanker:
         self._booster: lightgbm.Booster | None = None
         try:
             self._forest = parse_forest(model_text)
-        except (ForestUnsupported, ValueError, KeyError) as fault:
+        except ForestUnsupported as fault:
             self.fallback_reason = str(fault)
             self._booster = self._open_booster()
+        except ValueError as fault:  # LightGBM would read such a text, and beyond its arrays
+            raise RankerCorrupted(f"the model is damaged: {fault}") from fault
 
     @classmethod
     def open(cls, folder: Path, *, feature_names: Sequence[str]) -> Self:

@@ -1,0 +1,101 @@
+"""What goes over the wire to the other services and back; failures are in test_server."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
+from corkboard.profile.v1 import profile_service_pb2 as profile_pb
+from ranking_service.query import Viewer
+from ranking_service.recommend import CandidateAsk
+from ranking_service.upstream import decode_candidates, decode_profile, encode_ask
+from service_runtime.validation import violations
+from tests.ranking_service.worlds import NOW, make_world, pin_id
+
+ASK = CandidateAsk(
+    user_id="user",
+    query_pin_ids=("q",),
+    medoid_ids=("a", "b", "c"),
+    importances=np.array([1e6, 3.0, 0.0], np.float32),
+    medoid_sample_count=3,
+    viewer=Viewer("ja", "JP"),
+    excluded_pin_ids=("x", "y"),
+    seed=2**64 - 1,
+)
+
+
+def test_an_ask_is_a_valid_request() -> None:
+    """Nothing that ranking asks breaks a rule of candidate_service, faded interests included."""
+    request = encode_ask(ASK)
+
+    assert violations(request) == []
+    assert [pin.pin_id for pin in request.query_pins] == ["q"]
+    weights = [pin.weight for pin in request.medoids]
+    assert weights == pytest.approx([1.0, 3e-6, 1e-9])
+    assert (request.viewer.language, request.seed) == ("ja", 2**64 - 1)
+    assert list(request.excluded_pin_ids) == ["x", "y"]
+
+
+def test_an_ask_without_interests_is_valid() -> None:
+    """Nobody's home feed starts from nothing."""
+    nothing = replace(ASK, query_pin_ids=(), medoid_ids=(), importances=np.empty(0, np.float32))
+
+    assert violations(encode_ask(nothing)) == []
+
+
+def test_a_profile_is_decoded_with_what_is_new_in_it() -> None:
+    """Only clusters from after the batch run carry the time of their newest action."""
+    message = profile_pb.Profile(user_id="user", acted_pin_ids=["a"], hidden_pin_ids=["h"])
+    for origin in (profile_pb.CLUSTER_ORIGIN_BATCH, profile_pb.CLUSTER_ORIGIN_ONLINE):
+        cluster = message.clusters.add(
+            medoid_pin_id=f"m{origin}", importance=0.5, action_count=2, origin=origin
+        )
+        cluster.newest_action_time.FromNanoseconds(round(NOW * 1e9))
+    message.batch_time.FromNanoseconds(round((NOW - 60) * 1e9))
+
+    profile = decode_profile(message)
+
+    assert profile.medoid_ids == ("m1", "m2")
+    assert profile.online_times.tolist() == [0.0, NOW]
+    assert (profile.acted_pin_ids, profile.hidden_pin_ids) == (("a",), ("h",))
+    assert profile.batch_time == NOW - 60
+    assert decode_profile(profile_pb.Profile()).batch_time == 0
+
+
+def test_candidates_are_decoded_to_rows(tmp_path: Path) -> None:
+    """Indexes become rows, strange pins become -1, late sources become gaps."""
+    world = make_world(tmp_path, 10)
+    message = candidate_pb.RetrieveCandidatesResponse(pin_ids=[pin_id(4), "strange", pin_id(2)])
+    message.lists.add(
+        source="pixie",
+        status=candidate_pb.SOURCE_STATUS_OK,
+        pin_indexes=[2, 1, 0],
+        scores=[3, 2, 1],
+        query_indexes=[0, -1, 1],
+        generation="g1",
+    )
+    message.lists.add(source="ann", status=candidate_pb.SOURCE_STATUS_LATE, reason="took too long")
+    message.queried_pins.add(pin_id=pin_id(7), is_medoid=True, inclusion_probability=0.5)
+    message.queried_pins.add(pin_id="gone", is_medoid=False, inclusion_probability=1.0)
+
+    candidates = decode_candidates(message, world)
+
+    (proposals,) = candidates.lists
+    assert proposals.rows.tolist() == [2, -1, 4]
+    assert proposals.query_indexes.tolist() == [0, -1, 1]
+    assert candidates.queried_rows.tolist() == [7, -1]
+    assert candidates.is_medoid.tolist() == [True, False]
+    assert candidates.missing == (("source:ann", "took too long"),)
+    assert candidates.generations == (("source:pixie", "g1"),)
+
+
+def test_an_empty_answer_is_decoded(tmp_path: Path) -> None:
+    """No list, no pin, no harm."""
+    candidates = decode_candidates(
+        candidate_pb.RetrieveCandidatesResponse(), make_world(tmp_path, 3)
+    )
+
+    assert candidates.lists == ()
+    assert candidates.queried_rows.size == 0
