@@ -1,4 +1,4 @@
-"""Benchmarks run in small with every test run, so that they cannot rot; nobody judges their times."""
+"""Every benchmark runs in small with the tests, so that none rots; nobody judges the times."""
 
 import subprocess
 import sys
