@@ -53,6 +53,8 @@ def reason_in_words(
     """
     if pin.because_pin_id and pin.because_pin_id == query_pin_id:
         return f"goes with {pin.because_name}"
+    if pin.because_pin_id == pin.pin_id:
+        return f"you {VERBS.get((deeds or {}).get(pin.pin_id, ''), 'know')} it already"
     if pin.because_pin_id:
         verb = VERBS.get((deeds or {}).get(pin.because_pin_id, ""), "")
         return (

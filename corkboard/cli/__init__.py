@@ -81,7 +81,7 @@ def corkboard(
 
 
 def help_text(command: Callable[..., None]) -> str:
-    """A command's docstring: sentences on one line each paragraph, indented examples as they are."""
+    """A command's docstring: each paragraph on one line, indented examples as they are."""
     lines: list[str] = []
     for line in (inspect.getdoc(command) or "").splitlines():
         is_prose = bool(line) and not line.startswith(" ")

@@ -164,10 +164,10 @@ class StepDisplay(Watcher):
         last_words = escape(result.reason.splitlines()[-1]) if result.reason else ""
         reason = f"  [dim]{last_words}[/dim]" if last_words else ""
         said = result.step.purpose if result.outcome is Outcome.DONE else ""
-        self._progress.console.print(
-            f"{MARKS[result.outcome]:<22} {result.step.name:<26}{seconds}  "
-            f"[dim]{said}[/dim]{reason}",
-        )
+        mark = Text.from_markup(MARKS[result.outcome])
+        mark.pad_right(9 - len(mark))
+        line = f"{result.step.name:<26}{seconds}  [dim]{said}[/dim]{reason}"
+        self._progress.console.print(mark + Text.from_markup(line))
 
 
 def print_results(results: Sequence[StepResult]) -> None:

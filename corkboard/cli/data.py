@@ -113,7 +113,7 @@ def export(data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False) -> 
         return
     actions, impressions = reports["actions"], reports["impressions"]
     out.print(f"{actions.get('exported_count', 0):,} new actions")
-    out.print(f"{impressions.get('rows', 0):,} new impressions in {impressions.get('files', 0)}")
+    out.print(f"{impressions.get('rows', 0):,} new impressions")
 
 
 def import_showing(

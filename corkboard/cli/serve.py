@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 COLOURS = {"profile_service": "cyan", "candidate_service": "green", "ranking_service": "magenta"}
 LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "red", "debug": "dim"}
+FIGURES = ("ndcg_at_10", "hand_tuned_ndcg_at_10", "auc")
 LOG_KEYS_FIRST = ("time", "level", "event")
 LOG_KEYS_LEFT_OUT = ("service", "component")
 
@@ -283,7 +284,8 @@ def _print_status(found: Mapping[str, object]) -> None:
         out.print(sources)
     for model in found["models"] or ():  # type: ignore[attr-defined]
         if model.is_serving:
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in model.quality.items())
+            shown = {name: model.quality[name] for name in FIGURES if name in model.quality}
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
             out.print(f"ranking by [bold]{model.model}[/bold] [dim]{figures}[/dim]")
     artifacts = make_table(
         f"Artifacts in {found['data_root']}",

@@ -163,13 +163,19 @@ def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType
             since(cluster.newest_action_time),
             cluster.origin,
         )
-    return Group(table, *_profile_notes(profile, len(shown)))
+    notes = _profile_notes(profile, len(shown))
+    return Group(table, *notes) if shown else Group(*notes)
 
 
 def _profile_notes(profile: answers.Profile, shown_count: int) -> list[Text]:
     lines = []
     if profile.is_cold_start:
-        lines.append(Text("cold start: nothing is known but, perhaps, declared pins", "yellow"))
+        lines.append(
+            Text(
+                f"{profile.user_id}: cold start, nothing is known but, perhaps, declared pins",
+                "yellow",
+            )
+        )
     if shown_count < len(profile.clusters):
         rest = profile.clusters[shown_count:]
         lines.append(Text(f"and {len(rest)} smaller ones", style="dim"))

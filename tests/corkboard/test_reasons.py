@@ -38,6 +38,14 @@ def test_reason_without_a_pin_behind_is_popularity_or_the_source() -> None:
     assert reason_in_words(pin()) == ""
 
 
+def test_pin_is_not_its_own_reason() -> None:
+    """Somebody ranks what they have saved."""
+    shown = pin(because_pin_id="p9")
+
+    assert reason_in_words(shown, deeds={"p9": "save"}) == "you saved it already"
+    assert reason_in_words(shown) == "you know it already"
+
+
 def test_evidence_says_what_each_source_saw_once() -> None:
     """Rank from 1, one a source, in the order of the answer."""
     shown = pin(

@@ -64,7 +64,7 @@ def test_nothing_after_as_of_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_too_few_people_give_no_days(tmp_path: Path) -> None:
-    """There is nothing to learn from nine people."""
+    """There is nothing to learn from a handful of people."""
     assert choose_days(busy(tmp_path, USERS_PER_DAY_MIN - 2), NOW, 2) == ()
 
 
