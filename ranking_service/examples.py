@@ -114,6 +114,16 @@ class Examples:
         """Number of examples."""
         return self.labels.size
 
+    def of_known_users(self) -> "Examples":
+        """
+        Without home feeds of people of whom nothing was known.
+
+        Those hold what is popular and nothing else: they teach the charts, and how active
+        newcomers are.
+        """
+        features = dict(zip(FEATURE_NAMES, self.features.T, strict=True))
+        return self.where((features["is_related"] == 1) | (features["action_count"] > 0))
+
     def where(self, chosen: NDArray[np.bool_]) -> "Examples":
         """The examples where *chosen*, bool[n]."""
         return Examples(
@@ -297,9 +307,9 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
           CASE WHEN o.is_liked = 1 AND o.is_rejected = 0 THEN 1 ELSE 0 END AS label
         FROM shown AS s LEFT JOIN outcomes AS o
           ON o.list_id = s.list_id AND o.position = s.position
-        WHERE (s.impression_time_us >= {boundary_us}
+        WHERE s.user_id <> '' AND ((s.impression_time_us >= {boundary_us}
                AND s.impression_time_us + {horizon} <= {labelling.as_of_us})
-           OR s.impression_time_us + {part} <= {boundary_us}
+           OR s.impression_time_us + {part} <= {boundary_us})
         """,  # noqa: S608  our own constants
         name="examples",
     )

@@ -145,9 +145,7 @@ def _columns(tree: Mapping[str, str], *, feature_count: int) -> NDArray[np.int32
 
 def _check_header(header: Mapping[str, str], text: str) -> None:
     if header.get("version") != FORMAT:
-        raise ForestUnsupported(
-            f"model text version {header.get('version')!r}, known is {FORMAT!r}"
-        )
+        raise ForestUnsupported(f"model text is {header.get('version')}, known is {FORMAT}")
     if header.get("num_tree_per_iteration") != "1":
         raise ForestUnsupported("the model has several classes")
     if "average_output" in text.splitlines():

@@ -8,11 +8,9 @@ the order.
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ranking_service.features import FEATURE_NAMES
-from ranking_service.ranker import HAND_TUNED, HandTunedRanker
+from ranking_service.query import Surface
+from ranking_service.ranker import HandTuned
 
 SHARED_WEIGHTS: Final = {
     # Behaviour speaks louder than likeness.
@@ -65,23 +63,7 @@ BIAS: Final = -6.0
 """Score of a pin about which nothing is known: below one save in a hundred. Guess."""
 
 
-class HandTuned:
-    """The model before any training: one set of weights for each surface; see `ranker.Ranker`."""
-
-    def __init__(self) -> None:
-        self.model = HAND_TUNED
-        self._home = HandTunedRanker(HOME_WEIGHTS, FEATURE_NAMES, bias=BIAS)
-        self._related = HandTunedRanker(RELATED_WEIGHTS, FEATURE_NAMES, bias=BIAS)
-        self._is_related = FEATURE_NAMES.index("is_related")
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `ranker.Ranker.score`."""
-        is_related = features[:, self._is_related] == 1
-        if not is_related.any():
-            return self._home.score(features)
-        return np.where(is_related, self._related.score(features), self._home.score(features))
-
-
-def make_hand_tuned() -> HandTuned:
+def make_hand_tuned(*, bias: float = BIAS) -> HandTuned:
     """The model before any training."""
-    return HandTuned()
+    weights = {Surface.HOME_FEED: HOME_WEIGHTS, Surface.RELATED_PINS: RELATED_WEIGHTS}
+    return HandTuned(weights, FEATURE_NAMES, bias=bias)

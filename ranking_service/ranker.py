@@ -82,10 +82,53 @@ class HandTunedRanker:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Ranker.score`."""
+        return _probabilities(self.logits(features))
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The weighted sums behind the scores, float64[n]."""
         sums = np.full(features.shape[0], self._bias, np.float64)
         for column, weight in zip(self._columns, self._weights, strict=True):
             sums += features[:, column] * weight
-        return _probabilities(sums)
+        return sums
+
+
+class HandTuned:
+    """
+    The model before any training: a set of weights for each surface; see `Ranker`.
+
+    Args:
+        weights: For each surface, weight by feature name.
+        feature_names: Columns of the rows that will be scored; `is_related` tells the surface.
+        bias: Added to each sum.
+
+    Raises:
+        ValueError: If a weight names no feature.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[Surface, Mapping[str, float]],
+        feature_names: Sequence[str],
+        *,
+        bias: float,
+    ) -> None:
+        self.model = HAND_TUNED
+        self.weights = weights
+        self._home, self._related = (
+            HandTunedRanker(weights[surface], feature_names, bias=bias) for surface in Surface
+        )
+        self._is_related = feature_names.index("is_related")
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Ranker.score`."""
+        return _probabilities(self.logits(features))
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The weighted sums behind the scores, float64[n]."""
+        is_related = features[:, self._is_related] == 1
+        if not is_related.any():
+            return self._home.logits(features)
+        return np.where(is_related, self._related.logits(features), self._home.logits(features))
 
 
 class GbdtRanker:
@@ -96,7 +139,8 @@ class GbdtRanker:
         model_text: What `Booster.model_to_string` gives.
         model: Kind of model.
         bias: Added to each raw score before the logistic: undoes the up-weighting of positives.
-        surfaces: Where its training examples were shown; it does not rank elsewhere.
+        base: What the trees were boosted from; its logits are added. None = from nothing.
+        surfaces: Where the model proved good; it does not rank elsewhere.
 
     Raises:
         RankerCorrupted: If the text is damaged, or not even LightGBM can read it.
@@ -108,9 +152,11 @@ class GbdtRanker:
         *,
         model: str = POINTWISE_GBDT,
         bias: float = 0.0,
+        base: HandTuned | None = None,
         surfaces: Iterable[Surface] = Surface,
     ) -> None:
         self.model = model
+        self._base = base
         self.surfaces = frozenset(surfaces)
         self._bias = bias
         self.fallback_reason = ""
@@ -144,12 +190,15 @@ class GbdtRanker:
             names, model = described["names"], described["model"]
             bias = float(described["bias"])
             surfaces = [Surface[name.upper()] for name in described["surfaces"]]
+            base = _read_base(described["base"], names)
         except (OSError, ValueError, KeyError, TypeError) as fault:
             raise RankerCorrupted(f"{folder}: cannot read the model: {fault}") from fault
         if list(names) != list(feature_names):
             differing = sorted(set(names) ^ set(feature_names)) or "their order"
             raise RankerCorrupted(f"{folder}: made for other features: {differing}")
-        ranker = cls(model_text, model=model, bias=bias, surfaces=surfaces)
+        ranker = cls(model_text, model=model, bias=bias, base=base, surfaces=surfaces)
+        if ranker.output_count != 1:
+            raise RankerCorrupted(f"{folder}: the model gives {ranker.output_count} scores a row")
         if ranker.feature_count != len(feature_names):
             raise RankerCorrupted(
                 f"{folder}: {_MODEL_FILE} has {ranker.feature_count} features, "
@@ -165,6 +214,7 @@ class GbdtRanker:
         feature_names: Sequence[str],
         model: str = POINTWISE_GBDT,
         bias: float = 0.0,
+        base: HandTuned | None = None,
         surfaces: Iterable[Surface] = Surface,
     ) -> None:
         """Write what `open` reads into an existing folder."""
@@ -172,6 +222,7 @@ class GbdtRanker:
             "model": model,
             "bias": bias,
             "surfaces": sorted(surface.name.lower() for surface in surfaces),
+            "base": base and {at.name.lower(): dict(base.weights[at]) for at in Surface},
             "names": list(feature_names),
         }
         (folder / _MODEL_FILE).write_text(model_text, encoding="utf-8")
@@ -184,6 +235,11 @@ class GbdtRanker:
             return len(self._forest.feature_names)
         assert self._booster is not None
         return int(self._booster.num_feature())
+
+    @property
+    def output_count(self) -> int:
+        """Scores that the model gives each row; only models of one can rank."""
+        return 1 if self._booster is None else int(self._booster.num_model_per_iteration())
 
     def raw_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """
@@ -215,8 +271,13 @@ class GbdtRanker:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Ranker.score`."""
+        return _probabilities(self.logits(features))
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the scores are the logistic of: trees, base and bias, float64[n]."""
         sigmoid = 1.0 if self._forest is None else self._forest.sigmoid
-        return _probabilities(sigmoid * self.raw_scores(features) + self._bias)
+        logits = sigmoid * self.raw_scores(features) + self._bias
+        return logits if self._base is None else logits + self._base.logits(features)
 
     def _booster_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         if features.shape[0] == 0:
@@ -289,6 +350,16 @@ class Rankers:
             with suppress(Corrupted):
                 found.append(self._store.verify(RANKER_ARTIFACT, generation_id))
         return found
+
+
+def _read_base(
+    described: Mapping[str, Mapping[str, float]] | None, names: Sequence[str]
+) -> HandTuned | None:
+    """What a model was boosted from, with the weights of that time and no bias of its own."""
+    if described is None:
+        return None
+    weights = {Surface[name.upper()]: weights for name, weights in described.items()}
+    return HandTuned(weights, names, bias=0.0)
 
 
 def _probabilities(scores: NDArray[np.float64]) -> NDArray[np.float32]:

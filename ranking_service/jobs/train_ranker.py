@@ -29,7 +29,7 @@ from ranking_service.examples import (
 )
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.gate import POSITIVE_COUNT_MIN, Verdict, judge
-from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.hand_tuned import BIAS, make_hand_tuned
 from ranking_service.query import Surface
 from ranking_service.ranker import (
     HAND_TUNED,
@@ -49,6 +49,12 @@ WANTED_SHARE: Final = 0.2
 
 CALIBRATION_STEP: Final = 1e-9
 """How exactly the bias is found, in nats."""
+
+BASE: Final = make_hand_tuned(bias=0.0)
+"""
+What the trees are boosted from: with few data the model is the hand-tuned one, a little better,
+instead of the charts. On replayed MovieLens: NDCG@10 .26 instead of .24 for people with a profile.
+"""
 
 THREADED_ROW_COUNT: Final = 1_000_000
 """Examples from which on several threads train; below, they mostly wait for each other: on two busy
@@ -88,7 +94,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     )
     refuse_leaks(context.engine)
     boundary_us = validation_start(context.engine, labelling.validation_share)
-    examples = read_examples(context.engine, labelling, boundary_us=boundary_us)
+    examples = read_examples(context.engine, labelling, boundary_us=boundary_us).of_known_users()
     training, halves = split(examples, boundary_us)
     refuse_few({"training": training, "one half": halves[0], "other half": halves[1]})
     booster, sizes = train(context, training, halves)
@@ -96,7 +102,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     size = round(sum(sizes) / 2)
     text = booster.model_to_string(num_iteration=size)
     newer = joined(halves)
-    bias = calibration(GbdtRanker(text).raw_scores(newer.features), newer)
+    bias = calibration(GbdtRanker(text, base=BASE).logits(newer.features), newer)
     hand_tuned = make_hand_tuned().score(newer.features)
     verdicts = judge(
         training,
@@ -221,6 +227,7 @@ def dataset(
         examples.labels,
         params=dict(chosen),
         weight=np.where(examples.labels == 1, weight, 1.0),
+        init_score=BASE.logits(examples.features) + BIAS,
         feature_name=list(FEATURE_NAMES),
         reference=reference,
     )
@@ -258,12 +265,12 @@ def crossed(
     for number, judging in enumerate(halves):
         stopping, size = halves[1 - number], sizes[1 - number]
         text = booster.model_to_string(num_iteration=size)
-        bias = calibration(GbdtRanker(text).raw_scores(stopping.features), stopping)
-        scores.append(GbdtRanker(text, bias=bias).score(judging.features))
+        bias = calibration(GbdtRanker(text, base=BASE).logits(stopping.features), stopping)
+        scores.append(GbdtRanker(text, base=BASE, bias=bias).score(judging.features))
     return np.concatenate(scores)
 
 
-def calibration(raw_scores: NDArray[np.float64], examples: Examples) -> float:
+def calibration(logits: NDArray[np.float64], examples: Examples) -> float:
     """
     The bias that makes the mean probability equal to the rate of positives.
 
@@ -273,7 +280,7 @@ def calibration(raw_scores: NDArray[np.float64], examples: Examples) -> float:
     low, high = -40.0, 40.0
     while high - low > CALIBRATION_STEP:
         middle = (low + high) / 2.0
-        mean = float((1.0 / (1.0 + np.exp(-raw_scores - middle))).mean())
+        mean = float((1.0 / (1.0 + np.exp(-logits - middle))).mean())
         low, high = (middle, high) if mean < wanted else (low, middle)
     return (low + high) / 2.0
 
@@ -329,6 +336,7 @@ def publish(
             text,
             feature_names=FEATURE_NAMES,
             bias=bias,
+            base=BASE,
             surfaces=surfaces,
         )
         generation = draft.publish(

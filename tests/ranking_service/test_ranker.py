@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking_service.ranker import GbdtRanker, HandTunedRanker, RankerCorrupted
+from ranking_service.query import Surface
+from ranking_service.ranker import GbdtRanker, HandTuned, HandTunedRanker, RankerCorrupted
 from tests.naive.trees import forest_score
 
 SPECIAL_VALUES = [0.0, -0.0, 1e-35, -1e-35, 1e-36, 1e-45, 3e38, -3e38, np.inf, -np.inf, 1.5]
@@ -188,6 +189,36 @@ def test_open_reads_what_write_wrote(tmp_path: Path) -> None:
     ranker = GbdtRanker.open(tmp_path, feature_names=names)
 
     assert_equal_to_lightgbm(ranker, booster, x)
+
+
+def test_open_refuses_a_model_of_several_classes(tmp_path: Path) -> None:
+    """A ranker gives one score a row."""
+    x, y = make_world(14)
+    names = [f"feature_{i}" for i in range(5)]
+    text = train(x, y, 2, objective="multiclass", num_class=2).model_to_string()
+    GbdtRanker.write(tmp_path, text, feature_names=names)
+
+    with pytest.raises(RankerCorrupted, match="2 scores"):
+        GbdtRanker.open(tmp_path, feature_names=names)
+
+
+def test_a_model_remembers_what_it_was_boosted_from(tmp_path: Path) -> None:
+    """Trees, base and bias add up to the logit, also after writing and opening."""
+    x, y = make_world(15)
+    names = ["a", "b", "c", "d", "is_related"]
+    x[:, 4] = np.arange(len(x)) % 2
+    x[:, 3] = 0
+    weights = {Surface.HOME_FEED: {"a": 2.0}, Surface.RELATED_PINS: {"b": -1.0}}
+    booster = train(x, y, 3)
+    base = HandTuned(weights, names, bias=0.0)
+    GbdtRanker.write(tmp_path, booster.model_to_string(), feature_names=names, bias=0.25, base=base)
+
+    ranker = GbdtRanker.open(tmp_path, feature_names=names)
+
+    assert_equal_to_lightgbm(ranker, booster, x)
+    linear = np.where(x[:, 4] == 1, -x[:, 1].astype(float), 2.0 * x[:, 0].astype(float))
+    expected = booster.predict(x, raw_score=True) + 0.25 + linear
+    np.testing.assert_allclose(ranker.logits(x), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("damage", ["names", "order", "no_model", "garbage", "no_json", "columns"])

@@ -351,7 +351,7 @@ def test_each_surface_has_its_own_gate(tmp_path: Path, is_misled: Any) -> None:
         row["surface"] = "related_pins" if number % 2 else "home_feed"
         if number % 2 and is_misled:  # late lists reward what early lists punished
             is_positive = row["pin_id"] in positives
-            row["features"][best] = 9.0 * (is_positive == (number >= 480))
+            row["features"][best] = 1.0 * (is_positive == (number >= 480))
             row["features"][SIGNAL] = 0.5
     write(tmp_path, rows, actions)
 
