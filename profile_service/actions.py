@@ -132,11 +132,10 @@ class ActionColumns:
 
     def ordered(self) -> ActionColumns:
         """The same actions in the order that the class promises."""
-        keys = (self.times_us, self.positions)
-        order = np.lexsort((np.arange(len(self)), keys[1], keys[0]))
-        if bool(np.all(order == np.arange(len(self)))):
+        later, further = np.diff(self.times_us), np.diff(self.positions)
+        if bool(np.all((later > 0) | ((later == 0) & (further >= 0)))):
             return self
-        return self.take(order)
+        return self.take(np.lexsort((self.positions, self.times_us)))
 
 
 def join(first: ActionColumns, second: ActionColumns) -> ActionColumns:

@@ -95,6 +95,8 @@ class ActionLog:
         except BaseException:
             self._environment.close()
             raise
+        # Asked by every read and few in number: kept in memory, read once.
+        self._erasures = self.erasures()
         self._writer = None if is_read_only else GroupCommit(self._transact)
 
     def close(self) -> None:
@@ -164,6 +166,7 @@ class ActionLog:
         done: tuple[Erasure, int, int] = self._submit(
             lambda open_: self._erase(open_, user_id, time_us, receipt_id)
         )
+        self._erasures[user_id] = done[0]
         return done
 
     def actions_of(
@@ -196,22 +199,17 @@ class ActionLog:
                 has_row = cursor.prev()
         return columns_of(found, positions)
 
-    def action_count(self, user_id: str) -> int:
-        """Count the live actions of a user."""
-        return sum(1 for _ in self._keys_of(user_id))
-
     def declared_by(self, user_id: str) -> Declared | None:
         """Read what a user picked, None if nothing."""
         data = self._get("declared", user_id.encode())
         return codec.decode_declared(data) if data is not None else None
 
     def erasure_of(self, user_id: str) -> Erasure | None:
-        """Read the last tombstone of a user, None without one."""
-        data = self._get("erasures", user_id.encode())
-        return codec.decode_erasure(data) if data is not None else None
+        """Return the last tombstone of a user, None without one."""
+        return self._erasures.get(user_id)
 
     def erasures(self) -> dict[str, Erasure]:
-        """Read all tombstones, by user."""
+        """Read all tombstones, by user, those that another process wrote meanwhile included."""
         with self._environment.begin() as reader:
             return {
                 str(key, "utf-8"): codec.decode_erasure(value)
@@ -334,15 +332,6 @@ class ActionLog:
                 f"the action log has format {int.from_bytes(found)}, this is {FORMAT_VERSION}",
                 hint="run the profile_service version that wrote it",
             )
-
-    def _keys_of(self, user_id: str) -> Iterator[bytes]:
-        prefix = user_id.encode() + b"\0"
-        with self._environment.begin() as reader:
-            cursor = reader.cursor(self._databases["actions"])
-            has_row = cursor.set_range(prefix)
-            while has_row and cursor.key().startswith(prefix):
-                yield cursor.key()
-                has_row = cursor.next()
 
     def _get(self, database: str, key: bytes) -> bytes | None:
         with self._environment.begin() as reader:

@@ -208,22 +208,28 @@ def _select_actions(context: JobContext[ProfileConfig], folder: Path, live: _Liv
     The watermark lies before the first live action that is not older than as_of, so that what the
     generation knows is a prefix of the live log.
     """
-    engine, as_of_us = context.engine, context.as_of_us
+    engine = context.engine
     engine.table("logged_actions", folder, schema=SCHEMA)
     engine.register("erasures", _erasure_table(live.erasures))
-    engine.sql(
-        f"select min(log_position) as position from logged_actions "
-        f"where log_position > 0 and action_time_us >= {as_of_us}",
-        name="first_later",
-    )
+    query = f"""
+        select min(log_position) as position from logged_actions
+        where log_position > 0 and action_time_us >= {context.as_of_us}
+        """
+    engine.sql(query, name="first_later")
     first_later = engine.read("first_later").column("position")[0].as_py()
     watermark = live.last_position if first_later is None else int(first_later) - 1
+    engine.sql(_known_actions(context.as_of_us, watermark), name="known_actions")
+    engine.sql(_newest_actions(context.config.history_action_count_max), name="newest_actions")
+    return watermark
+
+
+def _known_actions(as_of_us: int, watermark: int) -> str:
+    """The query of all actions that the generation may know: each once, no forgotten user's."""
     numbers = " ".join(f"when '{kind.label}' then {int(kind)}" for kind in ActionType)
     strengths = " ".join(
         f"when '{kind.label}' then {strength}" for kind, strength in STRENGTHS.items()
     )
-    engine.sql(
-        f"""
+    return f"""
         select numbered.user_id as user_id, numbered.action_id as action_id,
             numbered.pin_id as pin_id, numbered.type_number as type_number,
             numbered.action_time_us as action_time_us, numbered.strength as strength,
@@ -248,11 +254,12 @@ def _select_actions(context: JobContext[ProfileConfig], folder: Path, live: _Liv
             and (erasures.time_us is null or (
                 numbered.action_time_us > erasures.time_us
                 and (numbered.log_position = 0 or numbered.log_position > erasures.position)))
-        """,
-        name="known_actions",
-    )
-    engine.sql(
-        f"""
+        """
+
+
+def _newest_actions(count: int) -> str:
+    """The query of the newest known actions of each user."""
+    return f"""
         select user_id, action_id, pin_id, type_number, action_time_us, strength, board_id,
             list_id, log_position
         from (
@@ -264,11 +271,8 @@ def _select_actions(context: JobContext[ProfileConfig], folder: Path, live: _Liv
                 ) as newness
             from known_actions
         ) ranked
-        where newness <= {context.config.history_action_count_max}
-        """,
-        name="newest_actions",
-    )
-    return watermark
+        where newness <= {count}
+        """
 
 
 def _write_profiles(
