@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -344,6 +345,34 @@ def test_nothing_built_yet(tmp_path: Path) -> None:
         run_jobs(tmp_path)
         answer = _ask_until_found(client, request)
         assert ids_of(answer, "ann") == ["p1", "p2", "p3", "p4"]
+
+
+def test_empty_world(tmp_path: Path) -> None:
+    """Everything was built from nothing: empty lists and a clear no, nothing breaks."""
+    run_jobs(tmp_path)
+    for client in serve(tmp_path):
+        answer = client.RetrieveCandidates(wire.RetrieveCandidatesRequest(), timeout=10)
+        with pytest.raises(grpc.RpcError) as refused:
+            client.RetrieveCandidates(
+                wire.RetrieveCandidatesRequest(query_pins=[query_pin("p")]), timeout=10
+            )
+
+        assert [ids_of(answer, source) for source in ("ann", "popular")] == [[], []]
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_many_callers_at_once(client: wire_grpc.CandidateServiceStub) -> None:
+    """Sixteen callers get what one caller gets."""
+    requests = [
+        wire.RetrieveCandidatesRequest(query_pins=[query_pin(f"cat{at:02d}")], seed=at)
+        for at in range(BLOB_SIZE)
+    ]
+    alone = [ids_of(client.RetrieveCandidates(one, timeout=30), "ann") for one in requests]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda one: client.RetrieveCandidates(one, timeout=30), requests))
+
+    assert [ids_of(answer, "ann") for answer in answers] == alone
 
 
 def test_new_generations_are_swapped_in_while_serving(built: Path, tmp_path: Path) -> None:

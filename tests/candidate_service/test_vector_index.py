@@ -228,6 +228,31 @@ def test_live_index_finds_replaces_and_forgets() -> None:
     assert len(live) == 199
 
 
+def test_live_index_is_searched_while_it_grows() -> None:
+    """Four searching threads beside one that adds: no error, no row that was never added."""
+    vectors = make_vectors(600)
+    live = LiveVectorIndex(16, settings=IndexSettings(), expansion_search=64)
+    for row in range(100):
+        live.add(row, vectors[row])
+
+    def search(first: int) -> set[int]:
+        return {
+            row
+            for at in range(first, first + 150)
+            for row in live.nearest(vectors[at % 600], 10)[0].tolist()
+        }
+
+    with ThreadPoolExecutor(5) as pool:
+        adding = pool.submit(lambda: [live.add(row, vectors[row]) for row in range(100, 600)])
+        found = [pool.submit(search, first) for first in (0, 150, 300, 450)]
+        adding.result()
+        rows = set().union(*(one.result() for one in found))
+
+    assert rows <= set(range(600))
+    assert len(live) == 600
+    assert all(row in live.nearest(vectors[row], 5)[0].tolist() for row in range(0, 600, 50))
+
+
 def test_lightgbm_works_after_the_index_was_imported() -> None:
     """The index library brings its own C++ runtime; imported here it does not break LightGBM."""
     program = """
