@@ -25,6 +25,7 @@ SOURCE_WORDS = {
     "ann": "nearest",
     "popular": "popular",
 }
+NAME_LENGTH_MAX = 34
 _STRENGTH = {action_type: len(VERBS) - rank for rank, action_type in enumerate(VERBS)}
 
 
@@ -51,20 +52,24 @@ def reason_in_words(
         deeds: What the user did to the pins behind answers, as `strongest_deeds` gives it.
         query_pin_id: The pin that the answer should go with; "" for the home feed.
     """
+    name = shortened(pin.because_name)
     if pin.because_pin_id and pin.because_pin_id == query_pin_id:
-        return f"goes with {pin.because_name}"
+        return f"goes with {name}"
     if pin.because_pin_id == pin.pin_id:
         return f"you {VERBS.get((deeds or {}).get(pin.pin_id, ''), 'know')} it already"
     if pin.because_pin_id:
         verb = VERBS.get((deeds or {}).get(pin.because_pin_id, ""), "")
-        return (
-            f"because you {verb} {pin.because_name}" if verb else f"because of {pin.because_name}"
-        )
+        return f"because {f'you {verb}' if verb else 'of'} {name}"
     if any(source.source == "popular" for source in pin.sources):
         return "popular now"
     return (
         "proposed by " + ", ".join(source.source for source in pin.sources) if pin.sources else ""
     )
+
+
+def shortened(name: str) -> str:
+    """A name of at most `NAME_LENGTH_MAX` characters, cut with an ellipsis."""
+    return name if len(name) <= NAME_LENGTH_MAX else f"{name[: NAME_LENGTH_MAX - 1].rstrip()}…"
 
 
 def evidence_in_words(pin: RecommendedPin) -> str:

@@ -242,7 +242,8 @@ class Stack:
                     child.is_ready = True
                     child.ready.set()
                 if self._on_line is not None:
-                    self._on_line(child.service, text)
+                    with contextlib.suppress(OSError, ValueError):  # its file may be closed
+                        self._on_line(child.service, text)
         child.ready.set()
 
     def _wait_ready(self, service: str, timeout_s: float) -> None:

@@ -1,5 +1,6 @@
 """`corkboard demo`: from nothing to explained recommendations on real data, in one command."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,9 +27,7 @@ DEFAULT_FOLDER = Path("corkboard-data") / "demo"
 def demo(
     folder: Annotated[
         Path,
-        typer.Option(
-            "--data-root", help="Where the demo lives; emptied at each run.", file_okay=False
-        ),
+        typer.Option("--data-root", help="Where the demo lives; its own folder.", file_okay=False),
     ] = DEFAULT_FOLDER,
     cache: CacheFolder = None,
     archive: ArchiveFolder = None,
@@ -40,6 +39,10 @@ def demo(
         bool,
         typer.Option("--train/--no-train", help="Whether the ranker is trained by replay."),
     ] = True,
+    is_fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Build anew even if today's demo is already built."),
+    ] = False,
 ) -> None:
     """See it all at once: real people and films, all jobs, three services, explained answers.
 
@@ -49,6 +52,7 @@ def demo(
     answer.
 
     Without a network and without a cached copy it says so and shows a small hand-made world.
+    A second run on the same day re-uses what the first one built, without what it recorded.
 
     Examples:
       corkboard demo
@@ -58,15 +62,20 @@ def demo(
     timings = Timings()
     with timings.step("data"):
         world = load_world(cache_folder(cache), archive, is_tiny=is_tiny)
+    wanted = {"world": world.name, "day": f"{datetime.now(tz=UTC):%Y-%m-%d}", "is_trained": train}
+    if not is_fresh and _made(folder) == wanted:
+        out.print(f"{folder} was built today: re-using it (--fresh builds anew)")
+        shutil.rmtree(folder / "live", ignore_errors=True)
+    else:
         prepare_folder(folder)
-        world.write(folder / "import")
-    with timings.step("import"):
-        print_import(import_showing(folder / "import", folder))
-    with timings.step("build"):
-        results = build_all(folder, as_of=time.time(), with_training=train)
-    print_results(results)
-    if any(result.outcome is Outcome.FAILED for result in results):
-        raise typer.Exit(ExitCode.FAILED)
+        with timings.step("import"):
+            print_import(import_showing(world.write(folder / "import"), folder))
+        with timings.step("build"):
+            results = build_all(folder, as_of=time.time(), with_training=train)
+        print_results(results)
+        if any(result.outcome is Outcome.FAILED for result in results):
+            raise typer.Exit(ExitCode.FAILED)
+        (folder / MARKER).write_text(json.dumps(wanted), encoding="utf-8")
     _show(folder, world.name, timings)
     timings.show()
 
@@ -104,6 +113,15 @@ def prepare_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / MARKER).touch()
+
+
+def _made(folder: Path) -> dict[str, object]:
+    """What a demo that was built to its end left word of; {} if there is none."""
+    try:
+        made = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 class Timings:

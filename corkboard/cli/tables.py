@@ -170,12 +170,8 @@ def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType
 def _profile_notes(profile: answers.Profile, shown_count: int) -> list[Text]:
     lines = []
     if profile.is_cold_start:
-        lines.append(
-            Text(
-                f"{profile.user_id}: cold start, nothing is known but, perhaps, declared pins",
-                "yellow",
-            )
-        )
+        words = f"{profile.user_id}: cold start, nothing is known but, perhaps, declared pins"
+        lines.append(Text(words, "yellow"))
     if shown_count < len(profile.clusters):
         rest = profile.clusters[shown_count:]
         lines.append(Text(f"and {len(rest)} smaller ones", style="dim"))

@@ -38,6 +38,13 @@ def test_reason_without_a_pin_behind_is_popularity_or_the_source() -> None:
     assert reason_in_words(pin()) == ""
 
 
+def test_long_names_are_cut_in_reasons() -> None:
+    """A reason stays on a line or two."""
+    shown = pin(because_pin_id="p1", because_title="Shanghai Triad (Yao a yao yao dao waipo qiao)")
+
+    assert reason_in_words(shown) == "because of Shanghai Triad (Yao a yao yao dao…"
+
+
 def test_pin_is_not_its_own_reason() -> None:
     """Somebody ranks what they have saved."""
     shown = pin(because_pin_id="p9")
