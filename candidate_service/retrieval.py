@@ -8,7 +8,7 @@ threads do not come back is not asked any more until they do, so that it cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +16,7 @@ from threading import Lock
 
 from candidate_service.candidate import CandidateList, CandidateQuery, CandidateSource
 from candidate_service.selection import without
+from candidate_service.source_threads import SourceThreads
 from service_runtime.errors import CorkboardError, NotReady
 from service_runtime.telemetry import logger
 
@@ -94,7 +95,7 @@ class Retrieval:
         clock: Callable[[], float],
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        """Start no thread before the first question.
+        """Start the threads.
 
         Args:
             sources: In the order of answers.
@@ -105,7 +106,7 @@ class Retrieval:
             on_outcome: Told each outcome, for metrics.
         """
         self.sources = {enabled.source.name: enabled for enabled in sources}
-        self._pool = ThreadPoolExecutor(thread_count, "source")
+        self._threads = SourceThreads(thread_count)
         self._stuck_count_max = stuck_count_max
         self._grace_s = grace_s
         self._clock = clock
@@ -115,7 +116,7 @@ class Retrieval:
 
     def close(self) -> None:
         """Take no more questions; threads end when their source answers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def ask(
         self, query: CandidateQuery, limits: Mapping[str, int], *, pin_count: int
@@ -161,7 +162,7 @@ class Retrieval:
         if enabled.is_quick:
             future = self._answered(enabled.source, query, wanted)
         else:
-            future = self._pool.submit(self._retrieve, enabled.source, query, wanted)
+            future = self._threads.submit(self._retrieve, enabled.source, query, wanted)
         return _Asked(enabled, limit, generation, future)
 
     def _answered(
