@@ -167,8 +167,8 @@ def _chain(
         previous = chain[length - 2] if length > 1 else -1
         _refresh(x, block, gone, merged, stamps, seen, step)
         nearest = np.int32(_least(bits[x], gone, width)).view(np.float32)
-        # Bound of float32's error at this height; a cluster's entries err with its size.
-        margin = slack + np.float32(EPSILON) * (2 * sizes[x] + 32 * nearest)
+        # Bound of float32's error here: a Ward height is 2nm/(n+m) <= 2n times a mean of entries.
+        margin = slack * (1 + sizes[x]) + np.float32(EPSILON) * 32 * nearest
         y = -1
         height = float(nearest)
         if nearest <= np.float32(alpha) + margin:
@@ -191,9 +191,8 @@ def _chain(
             live -= 1
             length -= 1
         elif y == previous or length == width:
-            # A full chain cannot be in exact arithmetic; merging its last link keeps it finite.
-            a, b = min(x, previous), max(x, previous)
-            _refresh(previous, block, gone, merged, stamps, seen, step)
+            a, b = min(x, y), max(x, y)
+            _refresh(y, block, gone, merged, stamps, seen, step)
             _merge(block, gone, sizes, a, b, np.float32(height), width)
             merged[step], stamps[a], seen[a] = a, step, step + 1
             nexts[tails[a]] = heads[b]
@@ -204,7 +203,9 @@ def _chain(
                 summed[a] = False
             step += 1
             live -= 1
-            length -= 2
+            # A chain that fills the whole block would mean a circle, which float64 does not make;
+            # were there one, a fresh start keeps the result a partition.
+            length = length - 2 if y == previous else 0
         else:
             chain[length] = y
             length += 1

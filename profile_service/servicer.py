@@ -153,7 +153,9 @@ def _encode_outcomes(outcomes: Sequence[Outcome]) -> pb.RecordActionsResponse:
     return pb.RecordActionsResponse(
         codes=[pb.ActionCode.ValueType(outcome.code) for outcome in outcomes],
         rejections=[
-            pb.ActionRejection(index=index, field=fault.field, reason=fault.description)
+            pb.ActionRejection(
+                index=index, field=fault.field.partition(".")[2], reason=fault.description
+            )
             for index, outcome in enumerate(outcomes)
             for fault in outcome.faults[:1]
         ],

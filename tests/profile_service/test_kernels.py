@@ -1,5 +1,6 @@
 """Ward as SciPy has it: the same partition on any input where the cut is unambiguous."""
 
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -139,6 +140,34 @@ def test_float32_cancellation_does_not_leak(rng: np.random.Generator) -> None:
         assert np.array_equal(scipy_labels(vectors, alpha), labels_of(vectors, alpha))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    d=st.sampled_from([8, 64, 256, 1024]),
+    noise=st.sampled_from([1e-6, 1e-5, 1e-3, 0.1]),
+    scale=st.sampled_from([1.0, 100.0, 1e-3]),
+)
+def test_tight_groups_far_apart_equal_scipy(seed: int, d: int, noise: float, scale: float) -> None:
+    """
+    Groups tighter than float32 can measure, with copies, at any scale: the partition is SciPy's.
+
+    Cuts lie between the heights within groups and those across, and at random heights within.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((5, d))
+    vectors = unit(centres[rng.integers(0, 5, 90)] + noise * rng.standard_normal((90, d))) * scale
+    vectors = np.ascontiguousarray(np.concatenate([vectors, vectors[:20]]), dtype=np.float32)
+    heights = np.sort(linkage(pdist(vectors.astype(np.float64)), "ward")[:, 2] ** 2)
+    inner = heights[(heights > 1e-11 * scale**2) & (heights < 0.3 * scale**2)]
+
+    alphas = [0.35 * scale**2, *rng.choice(inner, min(3, len(inner)), replace=False)]
+    for alpha in alphas:
+        gap = np.abs(heights / (alpha * 1.0001) - 1).min()
+        if gap > 1e-9:
+            cut = float(alpha) * 1.0001
+            assert np.array_equal(scipy_labels(vectors, cut), labels_of(vectors, cut)), cut
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_ward_agrees_with_the_naive_twin_where_the_cut_is_unambiguous(data: st.DataObject) -> None:
@@ -208,3 +237,25 @@ def test_rotating_the_space_changes_no_cluster(rng: np.random.Generator) -> None
     turned = np.ascontiguousarray((vectors @ rotation).astype(np.float32))
 
     assert np.array_equal(labels_of(vectors, 0.9), labels_of(turned, 0.9))
+
+
+def test_ward_lets_other_threads_run(rng: np.random.Generator) -> None:
+    """The GIL is free while a long history is clustered; SciPy's linkage holds it (a trap)."""
+    vectors = blobs(rng, 2500, 64, 2.0)
+    labels_of(vectors[:50], 1.0)  # compiled
+    gram = vectors @ vectors.T
+    done = threading.Event()
+
+    def cluster() -> None:
+        ward_labels(vectors, gram, 50.0)
+        done.set()
+
+    thread = threading.Thread(target=cluster)
+    thread.start()
+    steps = 0
+    while not done.is_set():
+        steps += 1
+    thread.join()
+
+    # Holding the GIL, the kernel would let this loop run a few steps at its start and end.
+    assert steps > 1000
