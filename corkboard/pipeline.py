@@ -57,6 +57,12 @@ STEPS = (
         needs=Needs.NOTHING,
     ),
     Step(
+        name="export_impressions",
+        module="ranking_service.jobs.export_impressions",
+        purpose="what was shown into the impression log",
+        needs=Needs.NOTHING,
+    ),
+    Step(
         name="build_catalogue",
         module="candidate_service.jobs.build_catalogue",
         purpose="a row for every pin",

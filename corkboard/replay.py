@@ -1,4 +1,4 @@
-"""Trains the ranker where there are no impressions yet, by replaying the past.
+"""Trains the ranker, from what was shown or, where too little was yet, by replaying the past.
 
 For a day in the past everything is built as of that day in a folder of its own, the three real
 services run on it with their clocks standing still, and they are asked what they would have shown
@@ -35,11 +35,12 @@ from corkboard.pipeline import (
     parse_report,
     run_module,
     run_steps,
+    step_of,
 )
 from corkboard.stack import Stack, StackFailed
 from service_runtime.errors import CorkboardError
 
-EXPORT_MODULE = "ranking_service.jobs.export_impressions"
+EXPORT_MODULE = step_of("export_impressions").module
 TRAIN_STEP = Step(
     name="train_ranker",
     module="ranking_service.jobs.train_ranker",
@@ -47,10 +48,12 @@ TRAIN_STEP = Step(
     makes=("ranker",),
     needs=Needs.ACTIONS,
 )
+STEPS_OF_A_DAY = tuple(step for step in STEPS if step.needs is not Needs.NOTHING)
 POSITIVE_TYPES = ("save", "purchase", "like", "share", "comment", "download", "long_click")
 SECONDS_PER_DAY = 86_400
 HORIZON_DAYS = 28
 PROFILE_DAYS = 90
+LOG_DAYS_MIN = 14
 USERS_PER_DAY_MAX = 250
 USERS_PER_DAY_MIN = 20
 NEWCOMER_SHARE = 0.3
@@ -82,14 +85,14 @@ class Later:
     is_known: bool
 
 
-def train_by_replay(
+def train(
     order: Order,
     watcher: Watcher | None = None,
     *,
     day_count: int = 2,
     keep: bool = False,
 ) -> StepResult:
-    """Replay some days of the past and train the ranker on what they logged.
+    """Train the ranker on what people were shown, or on replayed days until there is enough of it.
 
     Args:
         order: Data root, as-of time, seed and number of processes.
@@ -102,34 +105,19 @@ def train_by_replay(
     """
     watcher = watcher or Watcher()
     begin = time.monotonic()
-    days = choose_days(order.data_root, order.as_of, day_count)
-    if not days:
+    scratch = order.data_root / "replay"
+    shown = order.data_root / "events" / "impressions"
+    is_shown_enough = len(list(shown.glob("day=*"))) >= LOG_DAYS_MIN
+    days = () if is_shown_enough else choose_days(order.data_root, order.as_of, day_count)
+    if not days and not is_shown_enough:
         reason = "too few people acted on two separate days to learn from"
         result = StepResult(TRAIN_STEP, Outcome.SKIPPED, reason=reason)
         watcher.ended(result)
         return result
     watcher.started(TRAIN_STEP)
-    scratch = order.data_root / "replay"
     try:
-        folders = [replay_day(order, day, scratch, watcher) for day in days]
-        watcher.said(TRAIN_STEP, "training")
-        arguments = [
-            *job_arguments(order),
-            "--set",
-            f"label_horizon_days={HORIZON_DAYS}",
-            "--impressions",
-            *map(str, folders),
-        ]
-        code, line, said = run_module(
-            TRAIN_STEP.module,
-            arguments,
-            lambda text: watcher.said(TRAIN_STEP, text),
-        )
-        report = parse_report(line)
-        outcome = OUTCOMES.get(code, Outcome.FAILED)
-        last_words = "\n".join(said[-8:]) or f"exit code {code}"
-        reason = "" if code == 0 else str(report.get("error", last_words))
-        result = StepResult(TRAIN_STEP, outcome, 0.0, report, reason)
+        replayed = [replay_day(order, day, scratch, watcher) for day in days]
+        result = _run_training(order, replayed or [shown], watcher)
     except (ReplayFailed, CorkboardError) as error:
         result = StepResult(TRAIN_STEP, Outcome.FAILED, reason=str(error))
     finally:
@@ -138,6 +126,23 @@ def train_by_replay(
     result = replace(result, seconds=time.monotonic() - begin)
     watcher.ended(result)
     return result
+
+
+def _run_training(order: Order, impressions: Sequence[Path], watcher: Watcher) -> StepResult:
+    """Run the job on folders of impressions."""
+    watcher.said(TRAIN_STEP, "training")
+    horizon = f"label_horizon_days={HORIZON_DAYS}"
+    arguments = [*job_arguments(order), "--set", horizon, "--impressions", *map(str, impressions)]
+    code, line, said = run_module(
+        TRAIN_STEP.module,
+        arguments,
+        lambda text: watcher.said(TRAIN_STEP, text),
+    )
+    report = parse_report(line)
+    outcome = OUTCOMES.get(code, Outcome.FAILED)
+    last_words = "\n".join(said[-8:]) or f"exit code {code}"
+    reason = "" if code == 0 else str(report.get("error", last_words))
+    return StepResult(TRAIN_STEP, outcome, 0.0, report, reason)
 
 
 def choose_days(data_root: Path, as_of: float, day_count: int) -> tuple[float, ...]:
@@ -170,7 +175,7 @@ def replay_day(order: Order, day: float, scratch: Path, watcher: Watcher) -> Pat
     root = make_root(order.data_root, scratch / name)
     teller = _DayTeller(watcher, name)
     as_of_day = replace(order, data_root=root, as_of=day)
-    for built in run_steps([s for s in STEPS if s.name != "export_actions"], as_of_day, teller):
+    for built in run_steps(STEPS_OF_A_DAY, as_of_day, teller):
         if built.outcome is Outcome.FAILED:
             raise ReplayFailed(f"{built.step.name} as of {name}: {built.reason}")
     people = people_after(order.data_root, day, count_max=USERS_PER_DAY_MAX, seed=order.seed)

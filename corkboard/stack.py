@@ -238,7 +238,7 @@ class Stack:
             for line in stream:  # type: ignore[attr-defined]
                 text = line.rstrip("\n")
                 child.lines.append(text)
-                if _is_ready_line(text):
+                if is_ready_line(text):
                     child.is_ready = True
                     child.ready.set()
                 if self._on_line is not None:
@@ -256,7 +256,7 @@ class Stack:
         raise StackFailed(_failure(child, timeout_s))
 
 
-def _is_ready_line(line: str) -> bool:
+def is_ready_line(line: str) -> bool:
     """Whether a line is the one that a service prints when it serves."""
     if not line.startswith("{") or '"ready"' not in line:
         return False

@@ -40,9 +40,9 @@ def build(
     first: Annotated[str, typer.Option("--from", help="Begin at this step.")] = "",
     data_root: DataRoot = DEFAULT_DATA_ROOT,
     as_of: Annotated[
-        float,
-        typer.Option(help="Unix seconds: read only what happened before; 0 = now."),
-    ] = 0.0,
+        str,
+        typer.Option(metavar="TIME", help="Read only what happened before; default: now."),
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of all chance in the jobs.")] = 0,
     process_count: Annotated[
         int,
@@ -50,7 +50,7 @@ def build(
     ] = 2,
     train: Annotated[
         bool,
-        typer.Option("--train/--no-train", help="Whether the ranker is trained by replay."),
+        typer.Option("--train/--no-train", help="Whether the ranker is trained too."),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -66,11 +66,13 @@ def build(
 
       corkboard build --from build_graph --no-train
     """
+    from service_runtime.job import parse_time
+
     results = build_all(
         data_root,
         names=[*(names or []), *(only or [])],
         first=first,
-        as_of=as_of or time.time(),
+        as_of=parse_time(as_of) / 1e6 if as_of else time.time(),
         seed=seed,
         process_count=process_count,
         with_training=train,
@@ -98,13 +100,14 @@ def build_all(
     process_count: int = 2,
     with_training: bool = True,
 ) -> tuple[StepResult, ...]:
-    """Run the jobs and, as the last step, the ranker's training by replay, showing progress.
+    """Run the jobs and, as the last step, the ranker's training, showing progress.
 
     Raises:
         ValueError: A name is no step and no artifact.
     """
     from corkboard.pipeline import choose_steps, run_steps
-    from corkboard.replay import TRAIN_STEP, train_by_replay
+    from corkboard.replay import TRAIN_STEP
+    from corkboard.replay import train as train_ranker
 
     training_named = [name for name in names if name in (TRAIN_STEP.name, *TRAIN_STEP.makes)]
     job_names = [name for name in names if name not in training_named]
@@ -117,7 +120,7 @@ def build_all(
         results = run_steps(steps, order, display)
         is_sound = all(result.outcome in (Outcome.DONE, Outcome.SKIPPED) for result in results)
         if with_training and is_sound and (training_named or not names):
-            results = (*results, train_by_replay(order, display))
+            results = (*results, train_ranker(order, display))
     return results
 
 

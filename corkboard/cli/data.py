@@ -13,10 +13,6 @@ from corkboard.cli.output import notes, out, print_json
 if TYPE_CHECKING:
     from corkboard.importing import ImportReport, ValidationReport
 
-EXPORT_MODULES = {
-    "actions": "profile_service.jobs.export_actions",
-    "impressions": "ranking_service.jobs.export_impressions",
-}
 BAD_ROWS_SHOWN = 3
 
 Folder = Annotated[
@@ -99,21 +95,21 @@ def export(data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False) -> 
     Example:
       corkboard export --data-root corkboard-data
     """
-    from corkboard.pipeline import Order, job_arguments, parse_report, run_module
+    from corkboard.pipeline import Order, Outcome, choose_steps, run_steps
 
+    steps = choose_steps(only=["export_actions", "export_impressions"])
     reports = {}
-    for name, module in EXPORT_MODULES.items():
-        code, line, said = run_module(module, job_arguments(Order(data_root, time.time())))
-        reports[name] = parse_report(line)
-        if code != 0:
-            notes.print(f"{module}: exit code {code}", *said[-5:], sep="\n", markup=False)
+    for result in run_steps(steps, Order(data_root, time.time())):
+        reports[result.step.name.removeprefix("export_")] = result.report
+        if result.outcome is not Outcome.DONE:
+            notes.print(f"{result.step.name}: {result.reason}", markup=False, style="red")
             raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json(reports)
         return
     actions, impressions = reports["actions"], reports["impressions"]
-    out.print(f"{actions.get('exported_count', 0):,} new actions")
-    out.print(f"{impressions.get('rows', 0):,} new impressions")
+    out.print(f"{actions.get('exported_count', 0)} new actions")
+    out.print(f"{impressions.get('rows', 0)} new impressions")
 
 
 def import_showing(

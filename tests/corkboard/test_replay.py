@@ -6,15 +6,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corkboard.pipeline import Order, Outcome
+from corkboard.pipeline import Order, Outcome, Step, Watcher
 from corkboard.replay import (
     HORIZON_DAYS,
+    LOG_DAYS_MIN,
     SECONDS_PER_DAY,
     USERS_PER_DAY_MIN,
     choose_days,
     make_root,
     people_after,
-    train_by_replay,
+    train,
 )
 
 NOW = 1_767_225_600.0
@@ -70,7 +71,7 @@ def test_too_few_people_give_no_days(tmp_path: Path) -> None:
 
 def test_training_without_days_is_skipped_with_a_word(tmp_path: Path) -> None:
     """No services are started."""
-    result = train_by_replay(Order(tmp_path, NOW))
+    result = train(Order(tmp_path, NOW))
 
     assert result.outcome is Outcome.SKIPPED
     assert "too few people" in result.reason
@@ -120,3 +121,28 @@ def test_root_shares_catalogue_and_actions_and_nothing_else(tmp_path: Path) -> N
     assert (root / "events" / "actions").resolve() == (real / "events" / "actions").resolve()
     assert sorted(path.name for path in root.rglob("*") if not path.is_symlink()) == ["events"]
     assert make_root(real, tmp_path / "day") == root
+
+
+def test_ranker_is_trained_on_what_was_shown_once_there_is_enough(tmp_path: Path) -> None:
+    """Two weeks of impressions: no day is replayed, the job reads the log (and refuses this one)."""
+    for day in range(1, LOG_DAYS_MIN + 1):
+        (tmp_path / "events" / "impressions" / f"day=2026-01-{day:02d}").mkdir(parents=True)
+    watcher = Listening()
+
+    result = train(Order(tmp_path, NOW), watcher)
+
+    assert result.outcome in (Outcome.FAILED, Outcome.KEPT)
+    assert watcher.heard[0] == "training"
+    assert not (tmp_path / "replay").exists()
+
+
+class Listening(Watcher):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def said(self, step: Step, line: str) -> None:
+        """Keep the line."""
+        del step
+        self.heard.append(line)
