@@ -124,7 +124,7 @@ def test_root_shares_catalogue_and_actions_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_ranker_is_trained_on_what_was_shown_once_there_is_enough(tmp_path: Path) -> None:
-    """Two weeks of impressions: no day is replayed, the job reads the log (and refuses this one)."""
+    """After two weeks of impressions no day is replayed; the job reads the log and refuses it."""
     for day in range(1, LOG_DAYS_MIN + 1):
         (tmp_path / "events" / "impressions" / f"day=2026-01-{day:02d}").mkdir(parents=True)
     watcher = Listening()
