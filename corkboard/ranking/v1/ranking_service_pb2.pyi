@@ -176,7 +176,9 @@ class RankedPin(_message.Message):
     score: _builtins.float
     """The ranker's score, higher is better; a save probability once a model is trained."""
     position: _builtins.int
-    """Where in the answer, from 0."""
+    """Where in the answer, from 0. Follows the score but for the placement rules of the home feed:
+    what the user did just now gets a place near the top, mere popularity every second at most.
+    """
     because_pin_id: _builtins.str
     """The user's medoid or the query pin that best explains it: "because you saved …". Empty where
     only popularity speaks for it.
