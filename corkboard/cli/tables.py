@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from corkboard import answers
-from corkboard.cli.output import age_in_words, since
+from corkboard.cli.output import age_in_words, out, since
 from corkboard.reasons import evidence_in_words, reason_in_words
 
 BAR_WIDTH = 16
+WIDE = 100
 
 
 class DataTable(Table):
@@ -82,7 +83,7 @@ def pin_table(
     query_pin_id: str = "",
     page: int = 0,
 ) -> DataTable:
-    """Pins with their reasons.
+    """Pins with their reasons; a narrow terminal has no room for the sources' ranks.
 
     Args:
         pins: Best first.
@@ -91,13 +92,15 @@ def pin_table(
         query_pin_id: As of `recommendation_table`.
         page: A line is left free after each so many pins; 0 = never.
     """
-    table = make_table(title, "#", "pin", "why", "proposed by, at rank", "#score")
+    is_wide = out.width >= WIDE
+    evidence = ["proposed by, at rank"] if is_wide else []
+    table = make_table(title, "#", "pin", "why", *evidence, "#score")
     for pin in pins:
         table.add_row(
             str(pin.position + 1),
             Text(pin.name, style="bold"),
             reason_in_words(pin, deeds=deeds, query_pin_id=query_pin_id),
-            Text(evidence_in_words(pin), style="dim"),
+            *([Text(evidence_in_words(pin), style="dim")] if is_wide else []),
             f"{pin.score:.3f}",
             end_section=bool(page) and (pin.position + 1) % page == 0,
         )
@@ -142,10 +145,11 @@ def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType
     total = sum(cluster.importance for cluster in profile.clusters) or 1.0
     largest = max((cluster.importance for cluster in profile.clusters), default=1.0) or 1.0
     shown = profile.clusters[: limit or None]
+    width = BAR_WIDTH if out.width >= WIDE else BAR_WIDTH // 2
     table = make_table(
         f"{profile.user_id}: {len(profile.clusters)} interests",
         "#",
-        "interest (its medoid)",
+        "interest (medoid)",
         "importance",
         "#share",
         "#actions",
@@ -153,7 +157,7 @@ def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType
         "from",
     )
     for number, cluster in enumerate(shown, start=1):
-        bar = "█" * max(1, round(BAR_WIDTH * cluster.importance / largest))
+        bar = "█" * max(1, round(width * cluster.importance / largest))
         table.add_row(
             str(number),
             Text(cluster.name, style="bold"),
