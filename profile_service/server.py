@@ -11,7 +11,6 @@ from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service import generation_store
 from profile_service.action_export import actions_folder, exported_position
 from profile_service.actions import Action, ActionType, columns_of
-from profile_service.blas import use_one_blas_thread
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
 from profile_service.online import fold
@@ -30,7 +29,6 @@ NAME = "profile_service"
 
 def build(config: ProfileConfig) -> Server:
     """Wire the service. Opens files, starts no server."""
-    use_one_blas_thread()
     metrics = Metrics(NAME)
     clock = system_clock(config.fixed_time)
     generations = GenerationStore(config.data_root / "generations")

@@ -23,6 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service_runtime import validation
+from service_runtime.blas import use_one_blas_thread
 from service_runtime.config import ServiceConfig, load_config, print_config
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
@@ -111,6 +112,7 @@ class Server:
             self._grpc.start()
             log.info("server.started", port=self.port, worker_count=self.config.workers())
             validation.prepare(self._service_names)
+            use_one_blas_thread()
             self._warm_up()
         except BaseException:
             self.stop(0)

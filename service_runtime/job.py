@@ -33,6 +33,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from service_runtime.batch import BatchEngine, BatchSettings, open_engine
+from service_runtime.blas import use_one_blas_thread
 from service_runtime.clock import system_clock
 from service_runtime.config import ServiceConfig, load_config
 from service_runtime.errors import CorkboardError, InvalidRequest, ProcessFailed
@@ -173,6 +174,7 @@ def execute_job(
         context = _context(name, parsed, config_class)
         try:
             report["as_of_us"] = context.as_of_us
+            use_one_blas_thread()
             report.update(run(context))
         finally:
             context.close()

@@ -29,7 +29,6 @@ from profile_service.action_export import (
     remove_erased,
 )
 from profile_service.actions import STRENGTHS, ActionColumns, ActionType, evidence
-from profile_service.blas import use_one_blas_thread
 from profile_service.codec import Erasure
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
@@ -87,7 +86,6 @@ def run(
     Returns:
         The generation, its watermark, and how many users, actions and clusters it holds.
     """
-    use_one_blas_thread()
     live = _export(context, open_log)
     folder = actions_folder(context.data_root)
     removed = remove_erased(folder, live.erasures)

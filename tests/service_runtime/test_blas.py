@@ -6,14 +6,14 @@ import sys
 PROGRAM = """
 import threading, time
 import numpy as np
-from profile_service.blas import use_one_blas_thread
-told = use_one_blas_thread()
+from service_runtime.blas import use_one_blas_thread
+use_one_blas_thread()
 points = np.random.default_rng(0).standard_normal((1500, 256)).astype(np.float32)
 here, everywhere = time.thread_time(), time.process_time()
 for _ in range(20):
     points @ points.T
 here, everywhere = time.thread_time() - here, time.process_time() - everywhere
-print(told, here / everywhere)
+print(here / everywhere)
 """
 
 
@@ -23,6 +23,5 @@ def test_products_use_no_thread_but_the_callers() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
 
-    told, share = done.stdout.split()
     # 0.9: other threads of the process (none computes) may cost a little.
-    assert int(told) == 0 or float(share) > 0.9
+    assert float(done.stdout) > 0.9
