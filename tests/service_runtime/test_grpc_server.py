@@ -120,8 +120,9 @@ def test_open_reflection_streams_do_not_starve_calls_or_probes() -> None:
         open_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        streams = [stub.ServerReflectionInfo(endless(), timeout=30) for _ in range(5)]
-        next(streams[0])
+        streams = [stub.ServerReflectionInfo(endless(), timeout=30)]
+        next(streams[0])  # the first alone: of those that follow some wait for a thread
+        streams += [stub.ServerReflectionInfo(endless(), timeout=30) for _ in range(5)]
         answer = call(method, Echo(text="x"), timeout_s=10)
         health = health_of(server.port, SERVICE)
         never.set()
