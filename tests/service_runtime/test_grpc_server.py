@@ -26,6 +26,7 @@ from service_runtime.errors import BindFailed, NotReady, Unavailable
 from service_runtime.grpc_client import call, open_channel
 from tests.service_runtime.echo import (
     SERVICE,
+    Behavior,
     Echo,
     Gate,
     connected,
@@ -232,6 +233,29 @@ def test_ports_can_be_shared_on_purpose() -> None:
         second.stop(0)
 
     assert port == server.port
+
+
+def test_a_shared_port_balances_connections_not_calls() -> None:
+    """All calls of one channel land on one of the servers: why workers are threads, not ports."""
+    answered: list[str] = []
+
+    def named(name: str) -> Behavior:
+        def behavior(request: Any, _: grpc.ServicerContext) -> Any:
+            answered.append(name)
+            return request
+
+        return behavior
+
+    with serving(named("first"), reuse_port=True) as (server, _):
+        second = make_server(named("second"), reuse_port=True, port=server.port)
+        second.start()
+        with connected(server.port) as method:
+            for _ in range(50):
+                call(method, Echo(text="x"), timeout_s=30)
+        second.stop(0)
+
+    assert len(answered) == 50
+    assert len(set(answered)) == 1
 
 
 def test_metrics_page_is_served(free_port: int) -> None:
