@@ -1,5 +1,6 @@
 """What the demo asks and shows: a person, their feed, a pin's relatives, an action's effect."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -15,13 +16,15 @@ from corkboard.cli.tables import (
     recommendation_table,
 )
 from corkboard.client import Client
-from corkboard.reasons import reason_in_words, strongest_deeds
+from corkboard.reasons import reason_in_words, shortened, strongest_deeds
 
 PAGE = 10
 PAGES = 3
 SEED = 1
-CLUSTERS_SHOWN = 12
+CLUSTERS_SHOWN = 10
 RELATED_SHOWN = 10
+RELATED_ASKED = 200
+BESIDE_SHOWN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,42 @@ def tell(client: Client, world_name: str) -> None:
     story = STORIES[world_name]
     user_id = story.user_id
     deeds = strongest_deeds(client.actions(user_id, limit=10_000))
-    out.print(profile_table(client.profile(user_id), limit=CLUSTERS_SHOWN))
+    profile = client.profile(user_id)
+    beside = pins_beside(
+        client, [c.medoid_pin_id for c in profile.clusters[:CLUSTERS_SHOWN]], deeds
+    )
+    out.print(profile_table(profile, limit=CLUSTERS_SHOWN, beside=beside))
     before = client.recommend(user_id, limit=PAGE * PAGES, seed=SEED)
     title = f"Home feed of {user_id}: {PAGES} pages of {PAGE}"
     out.print(pin_table(before.pins, title=title, deeds=deeds, page=PAGE))
     out.print(*answer_notes(before), sep="\n")
     _tell_related(client, story)
     _tell_change(client, story, before)
+
+
+def pins_beside(
+    client: Client,
+    medoid_pin_ids: Sequence[str],
+    deeds: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """For each medoid names of other pins that the user acted on and that go with it.
+
+    Asked as anybody can ask: the pins related to the medoid, nearest vectors first, as far as the
+    user acted on them.  Each pin stands beside one medoid only.
+    """
+    found = []
+    for medoid in medoid_pin_ids:
+        for pin in client.related(medoid, limit=RELATED_ASKED).pins:
+            near = [source.rank for source in pin.sources if source.source == "ann"]
+            if near and pin.pin_id in deeds and pin.pin_id not in medoid_pin_ids:
+                found.append((near[0], medoid, pin.pin_id, pin.name))
+    beside: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    for _, medoid, pin_id, name in sorted(found):
+        if pin_id not in taken and len(beside.setdefault(medoid, [])) < BESIDE_SHOWN:
+            beside[medoid].append(shortened(name))
+            taken.add(pin_id)
+    return beside
 
 
 def _tell_related(client: Client, story: Story) -> None:

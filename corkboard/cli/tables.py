@@ -140,8 +140,19 @@ def ranked_table(
     return table
 
 
-def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType:
-    """The clusters of a user by title, with importance as a bar."""
+def profile_table(
+    profile: answers.Profile,
+    *,
+    limit: int = 0,
+    beside: Mapping[str, Sequence[str]] | None = None,
+) -> RenderableType:
+    """The clusters of a user by title, with importance as a bar.
+
+    Args:
+        profile: As the client gave it.
+        limit: How many clusters are shown; 0 = all.
+        beside: For some medoids names of other pins of the user's that go with them.
+    """
     total = sum(cluster.importance for cluster in profile.clusters) or 1.0
     largest = max((cluster.importance for cluster in profile.clusters), default=1.0) or 1.0
     shown = profile.clusters[: limit or None]
@@ -160,7 +171,10 @@ def profile_table(profile: answers.Profile, *, limit: int = 0) -> RenderableType
         bar = "█" * max(1, round(width * cluster.importance / largest))
         table.add_row(
             str(number),
-            Text(cluster.name, style="bold"),
+            Text(cluster.name, style="bold").append(
+                "".join(f"\n{name}" for name in (beside or {}).get(cluster.medoid_pin_id, ())),
+                style="not bold dim",
+            ),
             Text(bar, style="cyan"),
             f"{cluster.importance / total:.0%}",
             str(cluster.action_count),

@@ -143,3 +143,13 @@ def test_change_marks_new_pins_and_says_where_others_were() -> None:
 
     rows = [line.split()[:2] for line in shown.splitlines() if "Title" in line]
     assert rows == [["1", "2"], ["2", "new"]]
+
+
+def test_profile_shows_other_pins_below_their_medoid() -> None:
+    """A cluster is easier to judge by three names than by one."""
+    profile = Profile("u1", (Cluster("p1", 1.0, 2, None, "batch", "Jaws"),))
+
+    shown = text_of(profile_table(profile, beside={"p1": ["Alien"]})).splitlines()
+
+    (at,) = (number for number, line in enumerate(shown) if "Jaws" in line)
+    assert shown[at + 1].strip() == "Alien"
