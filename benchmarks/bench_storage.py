@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip  # noqa: E501
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
+    print("## Storage of service_runtime\n")
     with tempfile.TemporaryDirectory() as folder:
         bench_ids(Path(folder), 50_000 if quick else 1_000_000, 20 if quick else 300)
         bench_groups(Path(folder), 100_000 if quick else 5_000_000)
@@ -61,15 +62,15 @@ def bench_ids(folder: Path, count: int, rounds: int) -> None:
         np.array_equal(table.rows(batch), rows)
         for batch, rows in zip(names[:5], batches, strict=False)
     )
-    print(f"ids: {count:,}, build {built:.2f} s, answers agree: {agree}")
-    print(f"  {BATCH:,} at a time, us       table   dict/list   ratio")
+    print(f"Ids: {count:,}, built in {built:.2f} s, answers agree: {agree}; {BATCH:,} at a time.\n")
+    print("| look-up | table us | dict or list us | ratio |\n|---|---|---|---|")
     for label, ours, theirs, inputs in (
         ("ids to rows, known", table.rows, lambda b: [rows_of.get(n, -1) for n in b], names),
         ("ids to rows, unknown", table.rows, lambda b: [rows_of.get(n, -1) for n in b], unknown),
         ("rows to ids", table.ids, lambda b: [ids[row] for row in b.tolist()], batches),
     ):
         mine, other = interleaved(ours, theirs, inputs)
-        print(f"  {label:24} {mine * 1e6:8.0f} {other * 1e6:11.0f} {other / mine:7.1f}x")
+        print(f"| {label} | {mine * 1e6:.0f} | {other * 1e6:.0f} | {other / mine:.1f}× |")
 
 
 def interleaved(
@@ -112,8 +113,11 @@ def bench_groups(folder: Path, count: int) -> None:
         for batch in engine.stream("lists", batch_rows=8192):
             sizes(batch)
         theirs = time.process_time() - start
-    print(f"groups: {count:,} rows, {count // 100:,} keys, two ordered lists, CPU s")
-    print(f"  map_lists {ours:.2f}, list aggregate {theirs:.2f}, ratio {theirs / ours:.1f}x")
+    print("\n| what | ours | beside it | ratio |\n|---|---|---|---|")
+    print(
+        f"| {count:,} rows into {count // 100:,} groups of two ordered lists | {ours:.2f} CPU s | "
+        f"{theirs:.2f} CPU s (SQL list aggregate) | {theirs / ours:.1f}× |"
+    )
 
 
 def bench_log(folder: Path, count: int) -> None:
@@ -133,8 +137,10 @@ def bench_log(folder: Path, count: int) -> None:
         start = time.perf_counter()
         read_count = sum(1 for _ in log.read())
         read = (time.perf_counter() - start) / read_count
-    print("log: one record of 1 KB, us")
-    print(f"  append {plain * 1e6:.1f}, append and sync {synced * 1e6:.0f}, read {read * 1e6:.1f}")
+    print(
+        f"| event log, 1 KB | append {plain * 1e6:.1f} us, read {read * 1e6:.1f} us | "
+        f"with sync {synced * 1e6:.0f} us | |"
+    )
 
 
 def bench_checks(folder: Path, size: int) -> None:
@@ -148,9 +154,9 @@ def bench_checks(folder: Path, size: int) -> None:
     start = time.perf_counter()
     store.current("big")
     verified = time.perf_counter() - start
-    print(f"checks: {size / 1e6:,.0f} MB")
     print(
-        f"  publish {published:.2f} s, verify {verified:.2f} s = {size / verified / 1e9:.1f} GB/s"
+        f"| generation of {size / 1e6:,.0f} MB | publish {published:.2f} s | verify "
+        f"{verified:.2f} s = {size / verified / 1e9:.1f} GB/s | |"
     )
 
 

@@ -27,7 +27,9 @@ from service_runtime.errors import (
 )
 
 MESSAGE_CHARS_MAX = 800
-"""Longest status message; percent-encoding may triple it."""
+"""Longest status message."""
+MESSAGE_BYTES_MAX = 1600
+"""Most bytes of it on the wire, where all but printable ASCII takes three bytes for one."""
 DETAILS_BYTES_MAX = 3000
 """Most bytes of field violations; base64 adds a third."""
 
@@ -77,9 +79,7 @@ def to_status(error: CorkboardError, *, domain: str, request_id: str = "") -> gr
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(
-        code=FAMILIES[kind].value[0], message=_shortened(str(error), MESSAGE_CHARS_MAX)
-    )
+    status = status_pb2.Status(code=FAMILIES[kind].value[0], message=_wire_message(str(error)))
     for detail in details:
         status.details.add().Pack(detail)
     return rpc_status.to_status(status)  # type: ignore[no-any-return]  # published without types
@@ -158,6 +158,19 @@ def _packed_details(error: grpc.RpcError) -> list[any_pb2.Any]:
     except Exception:  # noqa: BLE001  a stranger's malformed trailer must not hide its status
         status = None
     return list(status.details) if status is not None else []
+
+
+def _wire_message(text: str) -> str:
+    """Cut to both bounds: trailers above 8 KiB are dropped now and then, with all their details."""
+    text = _shortened(text, MESSAGE_CHARS_MAX)
+    while _wire_bytes(text) > MESSAGE_BYTES_MAX:
+        text = _shortened(text, len(text) * 3 // 4)
+    return text
+
+
+def _wire_bytes(text: str) -> int:
+    """Bytes of a status message after gRPC's percent-encoding."""
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in text.encode())
 
 
 def _shortened(text: str, chars_max: int) -> str:
