@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ranking_service.query import Surface
 
 
-@dataclass(frozen=True, slots=True)
-class SourceReason:
+class SourceReason(NamedTuple):
     """
-    One source that proposed a pin.
+    One source that proposed a pin; a tuple, as an answer has hundreds.
 
     Attributes:
         source: Name of the source.
@@ -24,8 +24,7 @@ class SourceReason:
     query_pin_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RankedPin:
+class RankedPin(NamedTuple):
     """
     One pin of the answer and why it is there.
 

@@ -127,6 +127,7 @@ def import_folder(
     )
     with import_lock(data_root):
         finish_pending(data_root)
+        remove_staging(data_root)  # of an import that was killed between its receipt and its end
         receipts = read_receipts(data_root)
         for receipt in receipts:
             if receipt["import_id"] == import_id and found:
