@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ranking_service.query import Surface
 
 
-class SourceReason(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SourceReason:
     """
-    One source that proposed a pin; a tuple, as an answer has hundreds.
+    One source that proposed a pin.
 
     Attributes:
         source: Name of the source.
@@ -24,7 +24,8 @@ class SourceReason(NamedTuple):
     query_pin_id: str
 
 
-class RankedPin(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RankedPin:
     """
     One pin of the answer and why it is there.
 
