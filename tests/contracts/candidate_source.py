@@ -34,9 +34,7 @@ def make_query(
     """Return a valid query from *rows*, every weight 1 when not said otherwise."""
     return CandidateQuery(
         query_rows=np.asarray(rows, np.int32).reshape(-1),
-        weights=np.asarray(
-            [1.0] * len(rows) if weights is None else weights, np.float32
-        ),
+        weights=np.asarray([1.0] * len(rows) if weights is None else weights, np.float32),
         seed=seed,
         segment=segment or Segment(),
         stop=stop or Stop.never(),
@@ -84,17 +82,12 @@ class CandidateSourceContract:
         source = self.make_source()
 
         assert source.name == source.retrieve(make_query(self.query_rows), 5).source
-        assert all(
-            isinstance(artifact, str) and artifact for artifact in source.artifacts
-        )
+        assert all(isinstance(artifact, str) and artifact for artifact in source.artifacts)
 
     @pytest.mark.parametrize("limit", [0, 1, 2, 3, 1000])
     def test_respects_the_limit(self, limit: int) -> None:
         """Never more than the limit, also when it is none or more than there are pins."""
-        assert (
-            len(self.make_source().retrieve(make_query(self.query_rows), limit))
-            <= limit
-        )
+        assert len(self.make_source().retrieve(make_query(self.query_rows), limit)) <= limit
 
     def test_short_list_is_repeatable(self) -> None:
         """The cut to a short list does not depend on chance."""
@@ -137,10 +130,7 @@ class CandidateSourceContract:
         if self.answers_without_query_pins:
             assert (found.query_indexes == -1).all()
         else:
-            assert (
-                (found.query_indexes >= 0)
-                & (found.query_indexes < len(self.query_rows))
-            ).all()
+            assert ((found.query_indexes >= 0) & (found.query_indexes < len(self.query_rows))).all()
 
     def test_empty_query(self) -> None:
         """Nothing to start from gives nothing, but for prepared lists."""
@@ -179,9 +169,7 @@ class CandidateSourceContract:
     def test_safe_from_eight_threads(self) -> None:
         """Eight threads at once get what one thread gets."""
         source = self.make_source()
-        queries = [
-            make_query(self.query_rows, seed=seed) for seed in range(THREAD_COUNT * 6)
-        ]
+        queries = [make_query(self.query_rows, seed=seed) for seed in range(THREAD_COUNT * 6)]
         expected = [source.retrieve(query, 20) for query in queries]
 
         with ThreadPoolExecutor(THREAD_COUNT) as pool:
