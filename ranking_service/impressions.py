@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +33,8 @@ from service_runtime.telemetry import Metrics, logger
 RECORD_VERSION: Final = 1
 BATCH_COUNT_MAX: Final = 64
 """Answers that are appended together at the most."""
+GATHER_SECONDS: Final = 0.05
+"""How long the first answer waits for others: one wake-up and one sync for all, not for each."""
 
 _PREFIX: Final = struct.Struct("<BI")
 
@@ -159,6 +162,8 @@ class ImpressionLog:
         is_open = True
         while is_open:
             batch = [self._queue.get()]
+            if batch[0] is not None:
+                sleep(GATHER_SECONDS)
             with suppress(queue.Empty):
                 while len(batch) < BATCH_COUNT_MAX:
                     batch.append(self._queue.get_nowait())
