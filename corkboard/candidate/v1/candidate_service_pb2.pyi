@@ -5,6 +5,8 @@ The contract of candidate_service: what could be shown."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -19,6 +21,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MedoidChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MedoidChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MedoidChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEDOID_CHOICE_UNSPECIFIED: _MedoidChoice.ValueType  # 0
+    """As SAMPLED."""
+    MEDOID_CHOICE_SAMPLED: _MedoidChoice.ValueType  # 1
+    """A few, drawn by importance without replacement (PinnerSage)."""
+    MEDOID_CHOICE_ALL: _MedoidChoice.ValueType  # 2
+    """All of them, each with a share of the quota by importance."""
+
+class MedoidChoice(_MedoidChoice, metaclass=_MedoidChoiceEnumTypeWrapper):
+    """Which of the medoids are queried."""
+
+MEDOID_CHOICE_UNSPECIFIED: MedoidChoice.ValueType  # 0
+"""As SAMPLED."""
+MEDOID_CHOICE_SAMPLED: MedoidChoice.ValueType  # 1
+"""A few, drawn by importance without replacement (PinnerSage)."""
+MEDOID_CHOICE_ALL: MedoidChoice.ValueType  # 2
+"""All of them, each with a share of the quota by importance."""
+Global___MedoidChoice: _TypeAlias = MedoidChoice  # noqa: Y015
+
+class _QueryMerge:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueryMergeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryMerge.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUERY_MERGE_UNSPECIFIED: _QueryMerge.ValueType  # 0
+    """As ROUND_ROBIN."""
+    QUERY_MERGE_ROUND_ROBIN: _QueryMerge.ValueType  # 1
+    """In turns, each query pin with a share by its weight."""
+    QUERY_MERGE_BEST_SCORE: _QueryMerge.ValueType  # 2
+    """By score over all query pins."""
+
+class QueryMerge(_QueryMerge, metaclass=_QueryMergeEnumTypeWrapper):
+    """How the neighbours of several query pins become one list."""
+
+QUERY_MERGE_UNSPECIFIED: QueryMerge.ValueType  # 0
+"""As ROUND_ROBIN."""
+QUERY_MERGE_ROUND_ROBIN: QueryMerge.ValueType  # 1
+"""In turns, each query pin with a share by its weight."""
+QUERY_MERGE_BEST_SCORE: QueryMerge.ValueType  # 2
+"""By score over all query pins."""
+Global___QueryMerge: _TypeAlias = QueryMerge  # noqa: Y015
 
 class _SourceStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -52,6 +102,66 @@ SOURCE_STATUS_NOT_READY: SourceStatus.ValueType  # 4
 """Has no generation to answer from."""
 Global___SourceStatus: _TypeAlias = SourceStatus  # noqa: Y015
 
+class _ItemCode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ItemCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemCode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ITEM_CODE_UNSPECIFIED: _ItemCode.ValueType  # 0
+    """Never used."""
+    ITEM_CODE_WRITTEN: _ItemCode.ValueType  # 1
+    """Written."""
+    ITEM_CODE_UNCHANGED: _ItemCode.ValueType  # 2
+    """Nothing to do: it was so already."""
+    ITEM_CODE_INVALID: _ItemCode.ValueType  # 3
+    """Refused; see the rejections."""
+    ITEM_CODE_UNKNOWN: _ItemCode.ValueType  # 4
+    """Nothing of that id is known, so nothing was removed."""
+
+class ItemCode(_ItemCode, metaclass=_ItemCodeEnumTypeWrapper):
+    """What became of one item of a write."""
+
+ITEM_CODE_UNSPECIFIED: ItemCode.ValueType  # 0
+"""Never used."""
+ITEM_CODE_WRITTEN: ItemCode.ValueType  # 1
+"""Written."""
+ITEM_CODE_UNCHANGED: ItemCode.ValueType  # 2
+"""Nothing to do: it was so already."""
+ITEM_CODE_INVALID: ItemCode.ValueType  # 3
+"""Refused; see the rejections."""
+ITEM_CODE_UNKNOWN: ItemCode.ValueType  # 4
+"""Nothing of that id is known, so nothing was removed."""
+Global___ItemCode: _TypeAlias = ItemCode  # noqa: Y015
+
+class _ErasureState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_STATE_UNSPECIFIED: _ErasureState.ValueType  # 0
+    """Never used."""
+    ERASURE_STATE_ERASED: _ErasureState.ValueType  # 1
+    """Nothing of the user is left."""
+    ERASURE_STATE_HIDDEN: _ErasureState.ValueType  # 2
+    """Not used any more, and removed for good by the next run of a job."""
+    ERASURE_STATE_NOT_REACHED: _ErasureState.ValueType  # 3
+    """Not reached; the detail says why and what to do."""
+
+class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper):
+    """What became of a user in one store."""
+
+ERASURE_STATE_UNSPECIFIED: ErasureState.ValueType  # 0
+"""Never used."""
+ERASURE_STATE_ERASED: ErasureState.ValueType  # 1
+"""Nothing of the user is left."""
+ERASURE_STATE_HIDDEN: ErasureState.ValueType  # 2
+"""Not used any more, and removed for good by the next run of a job."""
+ERASURE_STATE_NOT_REACHED: ErasureState.ValueType  # 3
+"""Not reached; the detail says why and what to do."""
+Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
+
 @_typing.final
 class QueryPin(_message.Message):
     """A pin to start from, and how much it counts."""
@@ -60,19 +170,31 @@ class QueryPin(_message.Message):
 
     PIN_ID_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    ACTION_TYPE_FIELD_NUMBER: _builtins.int
+    ACTION_TIME_FIELD_NUMBER: _builtins.int
     pin_id: _builtins.str
     """The pin."""
     weight: _builtins.float
     """Weight beside the other query pins; above 0, finite. Medoids: their importance."""
+    action_type: _builtins.str
+    """What the user did to it, for example `save`; multiplies the weight by that action's own.
+    Empty: by 1.
+    """
+    @_builtins.property
+    def action_time(self) -> _timestamp_pb2.Timestamp:
+        """When; an older action counts less. Unset: as if now."""
+
     def __init__(
         self,
         *,
         pin_id: _builtins.str = ...,
         weight: _builtins.float = ...,
+        action_type: _builtins.str = ...,
+        action_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_time", b"action_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_id", b"pin_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_time", b"action_time", "action_type", b"action_type", "pin_id", b"pin_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,6 +253,86 @@ class Viewer(_message.Message):
 Global___Viewer: _TypeAlias = Viewer  # noqa: Y015
 
 @_typing.final
+class PinFilter(_message.Message):
+    """Which pins may be in an answer, by what the catalogue knows of them. All of it must hold; what is
+    not known of a pin never holds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    AGE_MAX_FIELD_NUMBER: _builtins.int
+    AGE_MIN_FIELD_NUMBER: _builtins.int
+    EXCLUDED_OWNER_IDS_FIELD_NUMBER: _builtins.int
+    IS_LOCAL_ONLY_FIELD_NUMBER: _builtins.int
+    expression: _builtins.str
+    """An expression such as `language = "ja" AND topics : "food"`; docs/filters.md has the language.
+    Empty: all pins.
+    """
+    name: _builtins.str
+    """A filter of the server's configuration by its name, for callers that are not trusted with
+    expressions. Empty: none.
+    """
+    is_local_only: _builtins.bool
+    """True: only pins in the viewer's language or from the viewer's country, whichever is given."""
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the placeholders (`$market`) of expression and named filter. Up to 32."""
+
+    @_builtins.property
+    def age_max(self) -> _duration_pb2.Duration:
+        """Only pins at most this old. Unset: of any age."""
+
+    @_builtins.property
+    def age_min(self) -> _duration_pb2.Duration:
+        """Only pins at least this old. Unset: of any age."""
+
+    @_builtins.property
+    def excluded_owner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Owners whose pins are left out: blocked ones, and the reader's own id. Up to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        expression: _builtins.str = ...,
+        name: _builtins.str = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        age_max: _duration_pb2.Duration | None = ...,
+        age_min: _duration_pb2.Duration | None = ...,
+        excluded_owner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        is_local_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age_max", b"age_max", "age_min", b"age_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_max", b"age_max", "age_min", b"age_min", "excluded_owner_ids", b"excluded_owner_ids", "expression", b"expression", "is_local_only", b"is_local_only", "name", b"name", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinFilter: _TypeAlias = PinFilter  # noqa: Y015
+
+@_typing.final
 class RetrieveCandidatesRequest(_message.Message):
     """Asks for candidates."""
 
@@ -143,12 +345,30 @@ class RetrieveCandidatesRequest(_message.Message):
     VIEWER_FIELD_NUMBER: _builtins.int
     EXCLUDED_PIN_IDS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    MEDOID_CHOICE_FIELD_NUMBER: _builtins.int
+    QUERY_MERGE_FIELD_NUMBER: _builtins.int
+    OWNER_PIN_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    BOARD_PIN_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    SESSION_PIN_IDS_FIELD_NUMBER: _builtins.int
+    QUERY_TEXT_FIELD_NUMBER: _builtins.int
+    DECLARED_PIN_IDS_FIELD_NUMBER: _builtins.int
     medoid_sample_count: _builtins.int
     """How many medoids to sample by importance without replacement (e in PinnerSage); default (0) 3,
     ceiling 50.
     """
     seed: _builtins.int
     """Seed of sampling and walks."""
+    medoid_choice: Global___MedoidChoice.ValueType
+    """Which medoids are queried."""
+    query_merge: Global___QueryMerge.ValueType
+    """How the neighbours of several query pins become one list."""
+    owner_pin_count_max: _builtins.int
+    """At most so many pins of one owner in a list; 0: no cap."""
+    board_pin_count_max: _builtins.int
+    """At most so many pins of one board in a list; 0: no cap. A pin counts for its largest board."""
+    query_text: _builtins.str
+    """Words the user just searched for, for sources that read text. Empty: none."""
     @_builtins.property
     def query_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryPin]:
         """Pins that are always queried: the query pin of related pins, or recent pins. Up to 100."""
@@ -169,6 +389,18 @@ class RetrieveCandidatesRequest(_message.Message):
     def excluded_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pins that must not be in the answer, for example those already acted on. Up to 20,000."""
 
+    @_builtins.property
+    def filter(self) -> Global___PinFilter:
+        """Which pins may be in the answer."""
+
+    @_builtins.property
+    def session_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the user just acted on, newest first, for sources that continue a session. Up to 100."""
+
+    @_builtins.property
+    def declared_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Interests the user picked at sign-up, for the source `declared`. Up to 100."""
+
     def __init__(
         self,
         *,
@@ -179,10 +411,18 @@ class RetrieveCandidatesRequest(_message.Message):
         viewer: Global___Viewer | None = ...,
         excluded_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.int = ...,
+        filter: Global___PinFilter | None = ...,
+        medoid_choice: Global___MedoidChoice.ValueType = ...,
+        query_merge: Global___QueryMerge.ValueType = ...,
+        owner_pin_count_max: _builtins.int = ...,
+        board_pin_count_max: _builtins.int = ...,
+        session_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        query_text: _builtins.str = ...,
+        declared_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["viewer", b"viewer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "viewer", b"viewer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_pin_ids", b"excluded_pin_ids", "medoid_sample_count", b"medoid_sample_count", "medoids", b"medoids", "query_pins", b"query_pins", "seed", b"seed", "sources", b"sources", "viewer", b"viewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_pin_count_max", b"board_pin_count_max", "declared_pin_ids", b"declared_pin_ids", "excluded_pin_ids", b"excluded_pin_ids", "filter", b"filter", "medoid_choice", b"medoid_choice", "medoid_sample_count", b"medoid_sample_count", "medoids", b"medoids", "owner_pin_count_max", b"owner_pin_count_max", "query_merge", b"query_merge", "query_pins", b"query_pins", "query_text", b"query_text", "seed", b"seed", "session_pin_ids", b"session_pin_ids", "sources", b"sources", "viewer", b"viewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +531,8 @@ class RetrieveCandidatesResponse(_message.Message):
     QUERIED_PINS_FIELD_NUMBER: _builtins.int
     UNKNOWN_PIN_IDS_FIELD_NUMBER: _builtins.int
     CATALOGUE_GENERATION_FIELD_NUMBER: _builtins.int
+    LIVE_PINS_FIELD_NUMBER: _builtins.int
+    DUPLICATE_GROUPS_FIELD_NUMBER: _builtins.int
     catalogue_generation: _builtins.str
     """Catalogue generation that the answer was made with."""
     @_builtins.property
@@ -309,6 +551,14 @@ class RetrieveCandidatesResponse(_message.Message):
     def unknown_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pins of the request that the catalogue does not know; they were left out."""
 
+    @_builtins.property
+    def live_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
+        """Those of pin_ids that are younger than that generation, with all that is known of them."""
+
+    @_builtins.property
+    def duplicate_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Near-duplicate group of each of pin_ids: pins of one group show the same picture; 0: alone."""
+
     def __init__(
         self,
         *,
@@ -317,10 +567,12 @@ class RetrieveCandidatesResponse(_message.Message):
         queried_pins: _abc.Iterable[Global___QueriedPin] | None = ...,
         unknown_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
         catalogue_generation: _builtins.str = ...,
+        live_pins: _abc.Iterable[Global___Pin] | None = ...,
+        duplicate_groups: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_generation", b"catalogue_generation", "lists", b"lists", "pin_ids", b"pin_ids", "queried_pins", b"queried_pins", "unknown_pin_ids", b"unknown_pin_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_generation", b"catalogue_generation", "duplicate_groups", b"duplicate_groups", "lists", b"lists", "live_pins", b"live_pins", "pin_ids", b"pin_ids", "queried_pins", b"queried_pins", "unknown_pin_ids", b"unknown_pin_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,6 +585,9 @@ class GetPinsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PIN_IDS_FIELD_NUMBER: _builtins.int
+    WITH_VECTORS_FIELD_NUMBER: _builtins.int
+    with_vectors: _builtins.bool
+    """True: with vectors."""
     @_builtins.property
     def pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 10,000 pins."""
@@ -341,10 +596,11 @@ class GetPinsRequest(_message.Message):
         self,
         *,
         pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        with_vectors: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_ids", b"pin_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_ids", b"pin_ids", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,6 +612,26 @@ class Pin(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PIN_ID_FIELD_NUMBER: _builtins.int
     IS_KNOWN_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
@@ -366,6 +642,13 @@ class Pin(_message.Message):
     OWNER_ID_FIELD_NUMBER: _builtins.int
     IMAGE_URL_FIELD_NUMBER: _builtins.int
     CREATION_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    IS_HIDDEN_FIELD_NUMBER: _builtins.int
+    EXPIRATION_TIME_FIELD_NUMBER: _builtins.int
+    IMAGE_HASH_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    IS_LIVE_FIELD_NUMBER: _builtins.int
     pin_id: _builtins.str
     """The pin."""
     is_known: _builtins.bool
@@ -382,6 +665,14 @@ class Pin(_message.Message):
     """Who owns it."""
     image_url: _builtins.str
     """Where its picture is."""
+    quality: _builtins.float
+    """How good it looks, 0 to 1; unset where it is not known."""
+    is_hidden: _builtins.bool
+    """True: it is kept for learning and never shown."""
+    image_hash: _builtins.int
+    """Perceptual hash of its picture; unset where it has none."""
+    is_live: _builtins.bool
+    """True where it is younger than the catalogue's generation."""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its topics."""
@@ -389,6 +680,18 @@ class Pin(_message.Message):
     @_builtins.property
     def creation_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made; unset where it is not known."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further attributes by name, for filters."""
+
+    @_builtins.property
+    def expiration_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is not shown; unset: never."""
+
+    @_builtins.property
+    def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Its vector, unit length; only where asked for."""
 
     def __init__(
         self,
@@ -403,12 +706,26 @@ class Pin(_message.Message):
         owner_id: _builtins.str = ...,
         image_url: _builtins.str = ...,
         creation_time: _timestamp_pb2.Timestamp | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        quality: _builtins.float | None = ...,
+        is_hidden: _builtins.bool = ...,
+        expiration_time: _timestamp_pb2.Timestamp | None = ...,
+        image_hash: _builtins.int | None = ...,
+        vector: _abc.Iterable[_builtins.float] | None = ...,
+        is_live: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["creation_time", b"creation_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash", "_quality", b"_quality", "creation_time", b"creation_time", "expiration_time", b"expiration_time", "image_hash", b"image_hash", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "creation_time", b"creation_time", "description", b"description", "image_url", b"image_url", "is_known", b"is_known", "language", b"language", "owner_id", b"owner_id", "pin_id", b"pin_id", "title", b"title", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash", "_quality", b"_quality", "attributes", b"attributes", "country", b"country", "creation_time", b"creation_time", "description", b"description", "expiration_time", b"expiration_time", "image_hash", b"image_hash", "image_url", b"image_url", "is_hidden", b"is_hidden", "is_known", b"is_known", "is_live", b"is_live", "language", b"language", "owner_id", b"owner_id", "pin_id", b"pin_id", "quality", b"quality", "title", b"title", "topics", b"topics", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__image_hash: _TypeAlias = _typing.Literal["image_hash"]  # noqa: Y015
+    _WhichOneofArgType__image_hash: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash"]  # noqa: Y015
+    _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
+    _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_hash) -> _WhichOneofReturnType__image_hash | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
 
 Global___Pin: _TypeAlias = Pin  # noqa: Y015
 
@@ -484,6 +801,13 @@ class Source(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     GENERATIONS_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    PIN_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWER_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_COUNT_FIELD_NUMBER: _builtins.int
+    FAILURE_COUNT_FIELD_NUMBER: _builtins.int
+    CACHE_HIT_RATIO_FIELD_NUMBER: _builtins.int
+    SAMPLED_RECALL_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Its name, as requests use it."""
     is_ready: _builtins.bool
@@ -492,9 +816,27 @@ class Source(_message.Message):
     """Why not; empty where it is ready."""
     candidate_count: _builtins.int
     """Its own quota: how many candidates it is asked for by default."""
+    pin_count: _builtins.int
+    """How many pins it can propose."""
+    answer_count: _builtins.int
+    """Answers since the start."""
+    late_count: _builtins.int
+    """Times it was left out as late since the start."""
+    failure_count: _builtins.int
+    """Times it failed since the start."""
+    cache_hit_ratio: _builtins.float
+    """Share of its look-ups that were answered from memory since the start; 0 without a cache."""
+    sampled_recall: _builtins.float
+    """Share of the true nearest pins that it finds, sampled live under the filters in use; unset
+    where nothing was sampled or the source does not search.
+    """
     @_builtins.property
     def generations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The generations it answers from, artifact by artifact."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to when the data behind its oldest generation reaches; unset without one."""
 
     def __init__(
         self,
@@ -504,12 +846,21 @@ class Source(_message.Message):
         reason: _builtins.str = ...,
         candidate_count: _builtins.int = ...,
         generations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        pin_count: _builtins.int = ...,
+        answer_count: _builtins.int = ...,
+        late_count: _builtins.int = ...,
+        failure_count: _builtins.int = ...,
+        cache_hit_ratio: _builtins.float = ...,
+        sampled_recall: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sampled_recall", b"_sampled_recall", "as_of_time", b"as_of_time", "sampled_recall", b"sampled_recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "generations", b"generations", "is_ready", b"is_ready", "reason", b"reason", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sampled_recall", b"_sampled_recall", "answer_count", b"answer_count", "as_of_time", b"as_of_time", "cache_hit_ratio", b"cache_hit_ratio", "candidate_count", b"candidate_count", "failure_count", b"failure_count", "generations", b"generations", "is_ready", b"is_ready", "late_count", b"late_count", "pin_count", b"pin_count", "reason", b"reason", "sampled_recall", b"sampled_recall", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__sampled_recall: _TypeAlias = _typing.Literal["sampled_recall"]  # noqa: Y015
+    _WhichOneofArgType__sampled_recall: _TypeAlias = _typing.Literal["_sampled_recall", b"_sampled_recall"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sampled_recall) -> _WhichOneofReturnType__sampled_recall | None: ...
 
 Global___Source: _TypeAlias = Source  # noqa: Y015
 
@@ -522,13 +873,21 @@ class ListSourcesResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     PIN_COUNT_FIELD_NUMBER: _builtins.int
     CATALOGUE_GENERATION_FIELD_NUMBER: _builtins.int
+    CATALOGUE_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    LIVE_CHANGE_COUNT_FIELD_NUMBER: _builtins.int
     pin_count: _builtins.int
     """Number of pins in the catalogue."""
     catalogue_generation: _builtins.str
     """The catalogue's generation."""
+    live_change_count: _builtins.int
+    """Pins and saves that were added, changed or removed since that generation."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
         """In a fixed order."""
+
+    @_builtins.property
+    def catalogue_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to when the catalogue's data reaches; unset without a catalogue."""
 
     def __init__(
         self,
@@ -536,11 +895,808 @@ class ListSourcesResponse(_message.Message):
         sources: _abc.Iterable[Global___Source] | None = ...,
         pin_count: _builtins.int = ...,
         catalogue_generation: _builtins.str = ...,
+        catalogue_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        live_change_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue_as_of_time", b"catalogue_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_generation", b"catalogue_generation", "pin_count", b"pin_count", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_as_of_time", b"catalogue_as_of_time", "catalogue_generation", b"catalogue_generation", "live_change_count", b"live_change_count", "pin_count", b"pin_count", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSourcesResponse: _TypeAlias = ListSourcesResponse  # noqa: Y015
+
+@_typing.final
+class RetrieveBoardsRequest(_message.Message):
+    """Asks for boards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_PINS_FIELD_NUMBER: _builtins.int
+    MEDOIDS_FIELD_NUMBER: _builtins.int
+    MEDOID_SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VIEWER_FIELD_NUMBER: _builtins.int
+    EXCLUDED_BOARD_IDS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    medoid_sample_count: _builtins.int
+    """How many medoids to sample; default (0) 3, ceiling 50."""
+    limit: _builtins.int
+    """How many boards at the most; default (0) 25, ceiling 500."""
+    seed: _builtins.int
+    """Seed of sampling and walks."""
+    @_builtins.property
+    def query_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryPin]:
+        """Pins to start from. Up to 100."""
+
+    @_builtins.property
+    def medoids(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryPin]:
+        """Medoids of the user, of which some are sampled. Up to 1,000."""
+
+    @_builtins.property
+    def viewer(self) -> Global___Viewer:
+        """For whom."""
+
+    @_builtins.property
+    def excluded_board_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Boards that must not be in the answer, for example the user's own. Up to 10,000."""
+
+    def __init__(
+        self,
+        *,
+        query_pins: _abc.Iterable[Global___QueryPin] | None = ...,
+        medoids: _abc.Iterable[Global___QueryPin] | None = ...,
+        medoid_sample_count: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        viewer: Global___Viewer | None = ...,
+        excluded_board_ids: _abc.Iterable[_builtins.str] | None = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["viewer", b"viewer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_board_ids", b"excluded_board_ids", "limit", b"limit", "medoid_sample_count", b"medoid_sample_count", "medoids", b"medoids", "query_pins", b"query_pins", "seed", b"seed", "viewer", b"viewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrieveBoardsRequest: _TypeAlias = RetrieveBoardsRequest  # noqa: Y015
+
+@_typing.final
+class Board(_message.Message):
+    """A recommended board."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOARD_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    QUERY_PIN_ID_FIELD_NUMBER: _builtins.int
+    PIN_COUNT_FIELD_NUMBER: _builtins.int
+    PIN_IDS_FIELD_NUMBER: _builtins.int
+    board_id: _builtins.str
+    """The board."""
+    title: _builtins.str
+    """Its title; empty where it is not known."""
+    score: _builtins.float
+    """Share of the walks' steps that visited it."""
+    query_pin_id: _builtins.str
+    """The query pin behind it."""
+    pin_count: _builtins.int
+    """How many pins it holds."""
+    @_builtins.property
+    def pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Some of its pins, those that the walks visited most first."""
+
+    def __init__(
+        self,
+        *,
+        board_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        score: _builtins.float = ...,
+        query_pin_id: _builtins.str = ...,
+        pin_count: _builtins.int = ...,
+        pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_id", b"board_id", "pin_count", b"pin_count", "pin_ids", b"pin_ids", "query_pin_id", b"query_pin_id", "score", b"score", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Board: _TypeAlias = Board  # noqa: Y015
+
+@_typing.final
+class RetrieveBoardsResponse(_message.Message):
+    """Carries boards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOARDS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_PIN_IDS_FIELD_NUMBER: _builtins.int
+    GRAPH_GENERATION_FIELD_NUMBER: _builtins.int
+    graph_generation: _builtins.str
+    """The generation of the graph."""
+    @_builtins.property
+    def boards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Board]:
+        """Best first."""
+
+    @_builtins.property
+    def unknown_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Pins of the request that the catalogue does not know; they were left out."""
+
+    def __init__(
+        self,
+        *,
+        boards: _abc.Iterable[Global___Board] | None = ...,
+        unknown_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        graph_generation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boards", b"boards", "graph_generation", b"graph_generation", "unknown_pin_ids", b"unknown_pin_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrieveBoardsResponse: _TypeAlias = RetrieveBoardsResponse  # noqa: Y015
+
+@_typing.final
+class SearchPinsRequest(_message.Message):
+    """Asks for pins by words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    TEXT_VECTOR_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VIEWER_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Words, in any language."""
+    limit: _builtins.int
+    """How many pins at the most; default (0) 25, ceiling 1,000."""
+    @_builtins.property
+    def text_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """A vector of text in the space of the imported ones; empty: words alone decide."""
+
+    @_builtins.property
+    def viewer(self) -> Global___Viewer:
+        """For whom."""
+
+    @_builtins.property
+    def filter(self) -> Global___PinFilter:
+        """Which pins may be in the answer."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        text_vector: _abc.Iterable[_builtins.float] | None = ...,
+        limit: _builtins.int = ...,
+        viewer: Global___Viewer | None = ...,
+        filter: Global___PinFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "viewer", b"viewer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "limit", b"limit", "query", b"query", "text_vector", b"text_vector", "viewer", b"viewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchPinsRequest: _TypeAlias = SearchPinsRequest  # noqa: Y015
+
+@_typing.final
+class FoundPin(_message.Message):
+    """A pin that was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    pin_id: _builtins.str
+    """The pin."""
+    score: _builtins.float
+    """Its score, higher is better; comparable within this answer only."""
+    title: _builtins.str
+    """Its title."""
+    def __init__(
+        self,
+        *,
+        pin_id: _builtins.str = ...,
+        score: _builtins.float = ...,
+        title: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_id", b"pin_id", "score", b"score", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundPin: _TypeAlias = FoundPin  # noqa: Y015
+
+@_typing.final
+class SearchPinsResponse(_message.Message):
+    """Carries pins that were found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PINS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.str
+    """The generation of the text index."""
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundPin]:
+        """Best first."""
+
+    def __init__(
+        self,
+        *,
+        pins: _abc.Iterable[Global___FoundPin] | None = ...,
+        generation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "pins", b"pins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchPinsResponse: _TypeAlias = SearchPinsResponse  # noqa: Y015
+
+@_typing.final
+class PinRecord(_message.Message):
+    """A pin as it is added or changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    IMAGE_URL_FIELD_NUMBER: _builtins.int
+    CREATION_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    IS_HIDDEN_FIELD_NUMBER: _builtins.int
+    EXPIRATION_TIME_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    TEXT_VECTOR_FIELD_NUMBER: _builtins.int
+    VISUAL_VECTOR_FIELD_NUMBER: _builtins.int
+    IMAGE_HASH_FIELD_NUMBER: _builtins.int
+    IMAGE_BYTES_FIELD_NUMBER: _builtins.int
+    pin_id: _builtins.str
+    """The pin."""
+    title: _builtins.str
+    """Its title."""
+    description: _builtins.str
+    """Its description."""
+    language: _builtins.str
+    """Language as in BCP 47."""
+    country: _builtins.str
+    """Country as in ISO 3166."""
+    owner_id: _builtins.str
+    """Who owns it."""
+    image_url: _builtins.str
+    """Where its picture is."""
+    quality: _builtins.float
+    """How good it looks, 0 to 1. Pins below the floor of the configuration are not searched."""
+    is_hidden: _builtins.bool
+    """True: kept for learning and never shown."""
+    image_hash: _builtins.int
+    """Perceptual hash of its picture. Unset: made from image_bytes, if those are given."""
+    image_bytes: _builtins.bytes
+    """Its picture as a file (PNG, JPEG, WebP); only hashed, not kept. Up to 1 MiB."""
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its topics. Up to 64."""
+
+    @_builtins.property
+    def creation_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made; unset: now."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further attributes by name, for filters. Up to 32."""
+
+    @_builtins.property
+    def expiration_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it is not shown; unset: never."""
+
+    @_builtins.property
+    def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Its vector, of the dimension of the imported ones; any length above 0. Empty: none."""
+
+    @_builtins.property
+    def text_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """A vector of its text, in a space of its own. Empty: none."""
+
+    @_builtins.property
+    def visual_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """A vector of its picture, in a space of its own. Empty: none."""
+
+    def __init__(
+        self,
+        *,
+        pin_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        topics: _abc.Iterable[_builtins.str] | None = ...,
+        language: _builtins.str = ...,
+        country: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        image_url: _builtins.str = ...,
+        creation_time: _timestamp_pb2.Timestamp | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        quality: _builtins.float | None = ...,
+        is_hidden: _builtins.bool = ...,
+        expiration_time: _timestamp_pb2.Timestamp | None = ...,
+        vector: _abc.Iterable[_builtins.float] | None = ...,
+        text_vector: _abc.Iterable[_builtins.float] | None = ...,
+        visual_vector: _abc.Iterable[_builtins.float] | None = ...,
+        image_hash: _builtins.int | None = ...,
+        image_bytes: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash", "_quality", b"_quality", "creation_time", b"creation_time", "expiration_time", b"expiration_time", "image_hash", b"image_hash", "quality", b"quality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash", "_quality", b"_quality", "attributes", b"attributes", "country", b"country", "creation_time", b"creation_time", "description", b"description", "expiration_time", b"expiration_time", "image_bytes", b"image_bytes", "image_hash", b"image_hash", "image_url", b"image_url", "is_hidden", b"is_hidden", "language", b"language", "owner_id", b"owner_id", "pin_id", b"pin_id", "quality", b"quality", "text_vector", b"text_vector", "title", b"title", "topics", b"topics", "vector", b"vector", "visual_vector", b"visual_vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__image_hash: _TypeAlias = _typing.Literal["image_hash"]  # noqa: Y015
+    _WhichOneofArgType__image_hash: _TypeAlias = _typing.Literal["_image_hash", b"_image_hash"]  # noqa: Y015
+    _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
+    _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_hash) -> _WhichOneofReturnType__image_hash | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+
+Global___PinRecord: _TypeAlias = PinRecord  # noqa: Y015
+
+@_typing.final
+class UpsertPinsRequest(_message.Message):
+    """Adds pins or changes them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PINS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    allow_partial: _builtins.bool
+    """False: one wrong pin refuses all. True: it alone is refused."""
+    validate_only: _builtins.bool
+    """True: only check, change nothing."""
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___PinRecord]:
+        """1 to 10,000 pins; of a pin that is named twice the last one counts."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of PinRecord to change; the others stay. Empty: the whole record is replaced."""
+
+    def __init__(
+        self,
+        *,
+        pins: _abc.Iterable[Global___PinRecord] | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        allow_partial: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "pins", b"pins", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertPinsRequest: _TypeAlias = UpsertPinsRequest  # noqa: Y015
+
+@_typing.final
+class ItemRejection(_message.Message):
+    """Why one item was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which, from 0."""
+    field: _builtins.str
+    """The field at fault."""
+    reason: _builtins.str
+    """What is wrong with it."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        field: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemRejection: _TypeAlias = ItemRejection  # noqa: Y015
+
+@_typing.final
+class UpsertPinsResponse(_message.Message):
+    """Says what became of the pins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[Global___ItemCode.ValueType]:
+        """One for each pin, in the order of the request."""
+
+    @_builtins.property
+    def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemRejection]:
+        """Why pins were refused."""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[Global___ItemCode.ValueType] | None = ...,
+        rejections: _abc.Iterable[Global___ItemRejection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "rejections", b"rejections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertPinsResponse: _TypeAlias = UpsertPinsResponse  # noqa: Y015
+
+@_typing.final
+class DeletePinsRequest(_message.Message):
+    """Removes pins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 10,000 pins."""
+
+    def __init__(
+        self,
+        *,
+        pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_ids", b"pin_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePinsRequest: _TypeAlias = DeletePinsRequest  # noqa: Y015
+
+@_typing.final
+class DeletePinsResponse(_message.Message):
+    """Says what became of the pins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[Global___ItemCode.ValueType]:
+        """One for each pin, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[Global___ItemCode.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePinsResponse: _TypeAlias = DeletePinsResponse  # noqa: Y015
+
+@_typing.final
+class SaveRecord(_message.Message):
+    """A save of a pin on a board."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVE_ID_FIELD_NUMBER: _builtins.int
+    BOARD_ID_FIELD_NUMBER: _builtins.int
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SAVE_TIME_FIELD_NUMBER: _builtins.int
+    BOARD_TITLE_FIELD_NUMBER: _builtins.int
+    save_id: _builtins.str
+    """Unique name of the save; the same again changes nothing. Up to 123 bytes."""
+    board_id: _builtins.str
+    """The board; empty: the user's own unnamed board."""
+    pin_id: _builtins.str
+    """The pin; the catalogue need not know it yet."""
+    user_id: _builtins.str
+    """Who saved; may be empty with a board."""
+    board_title: _builtins.str
+    """Title of the board; empty: as it was."""
+    @_builtins.property
+    def save_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset: now."""
+
+    def __init__(
+        self,
+        *,
+        save_id: _builtins.str = ...,
+        board_id: _builtins.str = ...,
+        pin_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        save_time: _timestamp_pb2.Timestamp | None = ...,
+        board_title: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["save_time", b"save_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_id", b"board_id", "board_title", b"board_title", "pin_id", b"pin_id", "save_id", b"save_id", "save_time", b"save_time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveRecord: _TypeAlias = SaveRecord  # noqa: Y015
+
+@_typing.final
+class UpsertSavesRequest(_message.Message):
+    """Adds saves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVES_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    allow_partial: _builtins.bool
+    """False: one wrong save refuses all. True: it alone is refused."""
+    validate_only: _builtins.bool
+    """True: only check, change nothing."""
+    @_builtins.property
+    def saves(self) -> _containers.RepeatedCompositeFieldContainer[Global___SaveRecord]:
+        """1 to 10,000 saves."""
+
+    def __init__(
+        self,
+        *,
+        saves: _abc.Iterable[Global___SaveRecord] | None = ...,
+        allow_partial: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "saves", b"saves", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertSavesRequest: _TypeAlias = UpsertSavesRequest  # noqa: Y015
+
+@_typing.final
+class UpsertSavesResponse(_message.Message):
+    """Says what became of the saves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[Global___ItemCode.ValueType]:
+        """One for each save, in the order of the request."""
+
+    @_builtins.property
+    def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemRejection]:
+        """Why saves were refused."""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[Global___ItemCode.ValueType] | None = ...,
+        rejections: _abc.Iterable[Global___ItemRejection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "rejections", b"rejections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertSavesResponse: _TypeAlias = UpsertSavesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSavesRequest(_message.Message):
+    """Takes saves back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAVE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def save_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 10,000 saves."""
+
+    def __init__(
+        self,
+        *,
+        save_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["save_ids", b"save_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSavesRequest: _TypeAlias = DeleteSavesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSavesResponse(_message.Message):
+    """Says what became of the saves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[Global___ItemCode.ValueType]:
+        """One for each save, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        codes: _abc.Iterable[Global___ItemCode.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSavesResponse: _TypeAlias = DeleteSavesResponse  # noqa: Y015
+
+@_typing.final
+class EraseUserRequest(_message.Message):
+    """Asks to forget a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserRequest: _TypeAlias = EraseUserRequest  # noqa: Y015
+
+@_typing.final
+class StoreErasure(_message.Message):
+    """One store and what happened there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    store: _builtins.str
+    """The store."""
+    state: Global___ErasureState.ValueType
+    """How it stands."""
+    record_count: _builtins.int
+    """How many records are concerned."""
+    detail: _builtins.str
+    """What else there is to know."""
+    def __init__(
+        self,
+        *,
+        store: _builtins.str = ...,
+        state: Global___ErasureState.ValueType = ...,
+        record_count: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "record_count", b"record_count", "state", b"state", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreErasure: _TypeAlias = StoreErasure  # noqa: Y015
+
+@_typing.final
+class EraseUserResponse(_message.Message):
+    """The receipt of an erasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreErasure]:
+        """Every store that may know the user."""
+
+    def __init__(
+        self,
+        *,
+        stores: _abc.Iterable[Global___StoreErasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
+
+@_typing.final
+class GetErasureRequest(_message.Message):
+    """Asks whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The erased user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureRequest: _TypeAlias = GetErasureRequest  # noqa: Y015
+
+@_typing.final
+class GetErasureResponse(_message.Message):
+    """Says whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_ERASED_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    is_erased: _builtins.bool
+    """True where no store knows the user."""
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreErasure]:
+        """What each store says now."""
+
+    def __init__(
+        self,
+        *,
+        is_erased: _builtins.bool = ...,
+        stores: _abc.Iterable[Global___StoreErasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_erased", b"is_erased", "stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureResponse: _TypeAlias = GetErasureResponse  # noqa: Y015

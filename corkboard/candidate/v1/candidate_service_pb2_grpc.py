@@ -52,6 +52,46 @@ class CandidateServiceStub(object):
                 request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesRequest.SerializeToString,
                 response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesResponse.FromString,
                 _registered_method=True)
+        self.RetrieveBoards = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/RetrieveBoards',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsResponse.FromString,
+                _registered_method=True)
+        self.SearchPins = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/SearchPins',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsResponse.FromString,
+                _registered_method=True)
+        self.UpsertPins = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/UpsertPins',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsResponse.FromString,
+                _registered_method=True)
+        self.DeletePins = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/DeletePins',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsResponse.FromString,
+                _registered_method=True)
+        self.UpsertSaves = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/UpsertSaves',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesResponse.FromString,
+                _registered_method=True)
+        self.DeleteSaves = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/DeleteSaves',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/EraseUser',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/corkboard.candidate.v1.CandidateService/GetErasure',
+                request_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureResponse.FromString,
+                _registered_method=True)
 
 
 class CandidateServiceServicer(object):
@@ -82,6 +122,63 @@ class CandidateServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetrieveBoards(self, request, context):
+        """Recommends boards: those that walks from the query pins visit most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchPins(self, request, context):
+        """Finds pins by words, and by a vector of text where the catalogue has such vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertPins(self, request, context):
+        """Adds pins or changes them. Durable when acknowledged, visible to the sources within a second,
+        part of the next generation. Idempotent: the same pin again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePins(self, request, context):
+        """Removes pins: they vanish from every answer at once. Their saves are kept for learning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertSaves(self, request, context):
+        """Adds saves of pins on boards. Durable, visible and idempotent (by save id) as UpsertPins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSaves(self, request, context):
+        """Takes saves back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Forgets who made saves: they stay on their boards without a user; unnamed boards go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasure(self, request, context):
+        """Asks every store of this service anew whether it still knows a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CandidateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +196,46 @@ def add_CandidateServiceServicer_to_server(servicer, server):
                     servicer.ListSources,
                     request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesRequest.FromString,
                     response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'RetrieveBoards': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrieveBoards,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsResponse.SerializeToString,
+            ),
+            'SearchPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchPins,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsResponse.SerializeToString,
+            ),
+            'UpsertPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertPins,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsResponse.SerializeToString,
+            ),
+            'DeletePins': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePins,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsResponse.SerializeToString,
+            ),
+            'UpsertSaves': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertSaves,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesResponse.SerializeToString,
+            ),
+            'DeleteSaves': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSaves,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -185,6 +322,222 @@ class CandidateService(object):
             '/corkboard.candidate.v1.CandidateService/ListSources',
             corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesRequest.SerializeToString,
             corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrieveBoards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/RetrieveBoards',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.RetrieveBoardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/SearchPins',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.SearchPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/UpsertPins',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/DeletePins',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeletePinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertSaves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/UpsertSaves',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.UpsertSavesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSaves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/DeleteSaves',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.DeleteSavesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/EraseUser',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.candidate.v1.CandidateService/GetErasure',
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureRequest.SerializeToString,
+            corkboard_dot_candidate_dot_v1_dot_candidate__service__pb2.GetErasureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,24 @@ class CandidateServiceStub:
     """Returns what the catalogue knows of pins, in the order asked."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.ListSourcesRequest, _candidate_service_pb2.ListSourcesResponse]
     """Lists the candidate sources with their generations and whether they can be asked."""
+    RetrieveBoards: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.RetrieveBoardsRequest, _candidate_service_pb2.RetrieveBoardsResponse]
+    """Recommends boards: those that walks from the query pins visit most."""
+    SearchPins: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.SearchPinsRequest, _candidate_service_pb2.SearchPinsResponse]
+    """Finds pins by words, and by a vector of text where the catalogue has such vectors."""
+    UpsertPins: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.UpsertPinsRequest, _candidate_service_pb2.UpsertPinsResponse]
+    """Adds pins or changes them. Durable when acknowledged, visible to the sources within a second,
+    part of the next generation. Idempotent: the same pin again changes nothing.
+    """
+    DeletePins: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.DeletePinsRequest, _candidate_service_pb2.DeletePinsResponse]
+    """Removes pins: they vanish from every answer at once. Their saves are kept for learning."""
+    UpsertSaves: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.UpsertSavesRequest, _candidate_service_pb2.UpsertSavesResponse]
+    """Adds saves of pins on boards. Durable, visible and idempotent (by save id) as UpsertPins."""
+    DeleteSaves: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.DeleteSavesRequest, _candidate_service_pb2.DeleteSavesResponse]
+    """Takes saves back."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.EraseUserRequest, _candidate_service_pb2.EraseUserResponse]
+    """Forgets who made saves: they stay on their boards without a user; unnamed boards go."""
+    GetErasure: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.GetErasureRequest, _candidate_service_pb2.GetErasureResponse]
+    """Asks every store of this service anew whether it still knows a user."""
 
 @_typing.type_check_only
 class CandidateServiceAsyncStub(CandidateServiceStub):
@@ -61,6 +79,24 @@ class CandidateServiceAsyncStub(CandidateServiceStub):
     """Returns what the catalogue knows of pins, in the order asked."""
     ListSources: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.ListSourcesRequest, _candidate_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists the candidate sources with their generations and whether they can be asked."""
+    RetrieveBoards: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.RetrieveBoardsRequest, _candidate_service_pb2.RetrieveBoardsResponse]  # type: ignore[assignment]
+    """Recommends boards: those that walks from the query pins visit most."""
+    SearchPins: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.SearchPinsRequest, _candidate_service_pb2.SearchPinsResponse]  # type: ignore[assignment]
+    """Finds pins by words, and by a vector of text where the catalogue has such vectors."""
+    UpsertPins: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.UpsertPinsRequest, _candidate_service_pb2.UpsertPinsResponse]  # type: ignore[assignment]
+    """Adds pins or changes them. Durable when acknowledged, visible to the sources within a second,
+    part of the next generation. Idempotent: the same pin again changes nothing.
+    """
+    DeletePins: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.DeletePinsRequest, _candidate_service_pb2.DeletePinsResponse]  # type: ignore[assignment]
+    """Removes pins: they vanish from every answer at once. Their saves are kept for learning."""
+    UpsertSaves: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.UpsertSavesRequest, _candidate_service_pb2.UpsertSavesResponse]  # type: ignore[assignment]
+    """Adds saves of pins on boards. Durable, visible and idempotent (by save id) as UpsertPins."""
+    DeleteSaves: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.DeleteSavesRequest, _candidate_service_pb2.DeleteSavesResponse]  # type: ignore[assignment]
+    """Takes saves back."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.EraseUserRequest, _candidate_service_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Forgets who made saves: they stay on their boards without a user; unnamed boards go."""
+    GetErasure: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.GetErasureRequest, _candidate_service_pb2.GetErasureResponse]  # type: ignore[assignment]
+    """Asks every store of this service anew whether it still knows a user."""
 
 class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds pins that might interest a user or go with a pin, one list for each candidate source.
@@ -93,5 +129,71 @@ class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_candidate_service_pb2.ListSourcesResponse, _abc.Awaitable[_candidate_service_pb2.ListSourcesResponse]]:
         """Lists the candidate sources with their generations and whether they can be asked."""
+
+    @_abc_1.abstractmethod
+    def RetrieveBoards(
+        self,
+        request: _candidate_service_pb2.RetrieveBoardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.RetrieveBoardsResponse, _abc.Awaitable[_candidate_service_pb2.RetrieveBoardsResponse]]:
+        """Recommends boards: those that walks from the query pins visit most."""
+
+    @_abc_1.abstractmethod
+    def SearchPins(
+        self,
+        request: _candidate_service_pb2.SearchPinsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.SearchPinsResponse, _abc.Awaitable[_candidate_service_pb2.SearchPinsResponse]]:
+        """Finds pins by words, and by a vector of text where the catalogue has such vectors."""
+
+    @_abc_1.abstractmethod
+    def UpsertPins(
+        self,
+        request: _candidate_service_pb2.UpsertPinsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.UpsertPinsResponse, _abc.Awaitable[_candidate_service_pb2.UpsertPinsResponse]]:
+        """Adds pins or changes them. Durable when acknowledged, visible to the sources within a second,
+        part of the next generation. Idempotent: the same pin again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def DeletePins(
+        self,
+        request: _candidate_service_pb2.DeletePinsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.DeletePinsResponse, _abc.Awaitable[_candidate_service_pb2.DeletePinsResponse]]:
+        """Removes pins: they vanish from every answer at once. Their saves are kept for learning."""
+
+    @_abc_1.abstractmethod
+    def UpsertSaves(
+        self,
+        request: _candidate_service_pb2.UpsertSavesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.UpsertSavesResponse, _abc.Awaitable[_candidate_service_pb2.UpsertSavesResponse]]:
+        """Adds saves of pins on boards. Durable, visible and idempotent (by save id) as UpsertPins."""
+
+    @_abc_1.abstractmethod
+    def DeleteSaves(
+        self,
+        request: _candidate_service_pb2.DeleteSavesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.DeleteSavesResponse, _abc.Awaitable[_candidate_service_pb2.DeleteSavesResponse]]:
+        """Takes saves back."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _candidate_service_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.EraseUserResponse, _abc.Awaitable[_candidate_service_pb2.EraseUserResponse]]:
+        """Forgets who made saves: they stay on their boards without a user; unnamed boards go."""
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _candidate_service_pb2.GetErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_candidate_service_pb2.GetErasureResponse, _abc.Awaitable[_candidate_service_pb2.GetErasureResponse]]:
+        """Asks every store of this service anew whether it still knows a user."""
 
 def add_CandidateServiceServicer_to_server(servicer: CandidateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

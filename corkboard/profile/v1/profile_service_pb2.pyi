@@ -176,6 +176,38 @@ ERASURE_STATE_NOT_REACHED: ErasureState.ValueType  # 3
 """Not reached by this call; the detail says what to do."""
 Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
 
+class _ClusterAdjustment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClusterAdjustmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClusterAdjustment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLUSTER_ADJUSTMENT_UNSPECIFIED: _ClusterAdjustment.ValueType  # 0
+    """Never used."""
+    CLUSTER_ADJUSTMENT_RESET: _ClusterAdjustment.ValueType  # 1
+    """As it would be without any adjustment."""
+    CLUSTER_ADJUSTMENT_MUTE: _ClusterAdjustment.ValueType  # 2
+    """Not used for recommendations."""
+    CLUSTER_ADJUSTMENT_BOOST: _ClusterAdjustment.ValueType  # 3
+    """Counts twice."""
+    CLUSTER_ADJUSTMENT_FORGET: _ClusterAdjustment.ValueType  # 4
+    """Its actions are left out of clustering from now on."""
+
+class ClusterAdjustment(_ClusterAdjustment, metaclass=_ClusterAdjustmentEnumTypeWrapper):
+    """What to do with an interest."""
+
+CLUSTER_ADJUSTMENT_UNSPECIFIED: ClusterAdjustment.ValueType  # 0
+"""Never used."""
+CLUSTER_ADJUSTMENT_RESET: ClusterAdjustment.ValueType  # 1
+"""As it would be without any adjustment."""
+CLUSTER_ADJUSTMENT_MUTE: ClusterAdjustment.ValueType  # 2
+"""Not used for recommendations."""
+CLUSTER_ADJUSTMENT_BOOST: ClusterAdjustment.ValueType  # 3
+"""Counts twice."""
+CLUSTER_ADJUSTMENT_FORGET: ClusterAdjustment.ValueType  # 4
+"""Its actions are left out of clustering from now on."""
+Global___ClusterAdjustment: _TypeAlias = ClusterAdjustment  # noqa: Y015
+
 @_typing.final
 class Action(_message.Message):
     """One thing that one user did to one pin."""
@@ -365,6 +397,68 @@ class Cluster(_message.Message):
 Global___Cluster: _TypeAlias = Cluster  # noqa: Y015
 
 @_typing.final
+class UserAttributes(_message.Message):
+    """What is known of a user beside their actions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    """Language as in BCP 47, for example `ja`."""
+    country: _builtins.str
+    """Country as in ISO 3166, for example `JP`."""
+    segment: _builtins.str
+    """Segment the operator's configuration knows, for example a gender; empty: none."""
+    def __init__(
+        self,
+        *,
+        language: _builtins.str = ...,
+        country: _builtins.str = ...,
+        segment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "language", b"language", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserAttributes: _TypeAlias = UserAttributes  # noqa: Y015
+
+@_typing.final
+class RecentAction(_message.Message):
+    """Something a user did lately."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    ACTION_TYPE_FIELD_NUMBER: _builtins.int
+    ACTION_TIME_FIELD_NUMBER: _builtins.int
+    pin_id: _builtins.str
+    """To which pin."""
+    action_type: Global___ActionType.ValueType
+    """What."""
+    @_builtins.property
+    def action_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        pin_id: _builtins.str = ...,
+        action_type: Global___ActionType.ValueType = ...,
+        action_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_time", b"action_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_time", b"action_time", "action_type", b"action_type", "pin_id", b"pin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecentAction: _TypeAlias = RecentAction  # noqa: Y015
+
+@_typing.final
 class Profile(_message.Message):
     """The interests of one user."""
 
@@ -378,6 +472,9 @@ class Profile(_message.Message):
     ONLINE_ACTION_COUNT_FIELD_NUMBER: _builtins.int
     ACTED_PIN_IDS_FIELD_NUMBER: _builtins.int
     HIDDEN_PIN_IDS_FIELD_NUMBER: _builtins.int
+    RECENT_ACTIONS_FIELD_NUMBER: _builtins.int
+    DECLARED_PIN_IDS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose profile it is."""
     is_cold_start: _builtins.bool
@@ -402,6 +499,18 @@ class Profile(_message.Message):
     def hidden_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those of acted_pin_ids that the user has hidden or reported: they must never be shown again."""
 
+    @_builtins.property
+    def recent_actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecentAction]:
+        """The newest actions that say something of taste, newest first, as many as were asked for."""
+
+    @_builtins.property
+    def declared_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Interests that the user picked at sign-up, in their order."""
+
+    @_builtins.property
+    def attributes(self) -> Global___UserAttributes:
+        """What is known of the user beside their actions."""
+
     def __init__(
         self,
         *,
@@ -413,10 +522,13 @@ class Profile(_message.Message):
         online_action_count: _builtins.int = ...,
         acted_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
         hidden_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        recent_actions: _abc.Iterable[Global___RecentAction] | None = ...,
+        declared_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        attributes: Global___UserAttributes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_time", b"batch_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "batch_time", b"batch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_ids", b"acted_pin_ids", "batch_time", b"batch_time", "clusters", b"clusters", "generation", b"generation", "hidden_pin_ids", b"hidden_pin_ids", "is_cold_start", b"is_cold_start", "online_action_count", b"online_action_count", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_ids", b"acted_pin_ids", "attributes", b"attributes", "batch_time", b"batch_time", "clusters", b"clusters", "declared_pin_ids", b"declared_pin_ids", "generation", b"generation", "hidden_pin_ids", b"hidden_pin_ids", "is_cold_start", b"is_cold_start", "online_action_count", b"online_action_count", "recent_actions", b"recent_actions", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,22 +543,26 @@ class GetProfileRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CLUSTER_COUNT_MAX_FIELD_NUMBER: _builtins.int
     ACTED_PIN_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    RECENT_ACTION_COUNT_MAX_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose profile."""
     cluster_count_max: _builtins.int
     """How many clusters at the most, most important first; default (0) and ceiling 1,000."""
     acted_pin_count_max: _builtins.int
     """How many pins the user has acted on to return; default 0, ceiling 10,000."""
+    recent_action_count_max: _builtins.int
+    """How many recent actions to return at the most; default (0) none, ceiling 100."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         cluster_count_max: _builtins.int = ...,
         acted_pin_count_max: _builtins.int = ...,
+        recent_action_count_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_count_max", b"acted_pin_count_max", "cluster_count_max", b"cluster_count_max", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_count_max", b"acted_pin_count_max", "cluster_count_max", b"cluster_count_max", "recent_action_count_max", b"recent_action_count_max", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,10 +601,13 @@ class BatchGetProfilesRequest(_message.Message):
     USER_IDS_FIELD_NUMBER: _builtins.int
     CLUSTER_COUNT_MAX_FIELD_NUMBER: _builtins.int
     ACTED_PIN_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    RECENT_ACTION_COUNT_MAX_FIELD_NUMBER: _builtins.int
     cluster_count_max: _builtins.int
     """How many clusters of each at the most; default (0) and ceiling 1,000."""
     acted_pin_count_max: _builtins.int
     """How many pins that each user has acted on to return; default 0, ceiling 10,000."""
+    recent_action_count_max: _builtins.int
+    """How many recent actions to return at the most; default (0) none, ceiling 100."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 1,000 users."""
@@ -499,10 +618,11 @@ class BatchGetProfilesRequest(_message.Message):
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
         cluster_count_max: _builtins.int = ...,
         acted_pin_count_max: _builtins.int = ...,
+        recent_action_count_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_count_max", b"acted_pin_count_max", "cluster_count_max", b"cluster_count_max", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted_pin_count_max", b"acted_pin_count_max", "cluster_count_max", b"cluster_count_max", "recent_action_count_max", b"recent_action_count_max", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,3 +840,209 @@ class EraseUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
+
+@_typing.final
+class GetErasureRequest(_message.Message):
+    """Asks whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The erased user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureRequest: _TypeAlias = GetErasureRequest  # noqa: Y015
+
+@_typing.final
+class GetErasureResponse(_message.Message):
+    """Says whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_ERASED_FIELD_NUMBER: _builtins.int
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    ERASE_TIME_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    is_erased: _builtins.bool
+    """True where the user was erased and no store knows them."""
+    receipt_id: _builtins.str
+    """The receipt of the newest erasure; empty without one."""
+    @_builtins.property
+    def erase_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was; unset without one."""
+
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreErasure]:
+        """What each store says now."""
+
+    def __init__(
+        self,
+        *,
+        is_erased: _builtins.bool = ...,
+        receipt_id: _builtins.str = ...,
+        erase_time: _timestamp_pb2.Timestamp | None = ...,
+        stores: _abc.Iterable[Global___StoreErasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time", "is_erased", b"is_erased", "receipt_id", b"receipt_id", "stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureResponse: _TypeAlias = GetErasureResponse  # noqa: Y015
+
+@_typing.final
+class MergeUsersRequest(_message.Message):
+    """Moves everything of one user to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_USER_ID_FIELD_NUMBER: _builtins.int
+    TARGET_USER_ID_FIELD_NUMBER: _builtins.int
+    source_user_id: _builtins.str
+    """Who ends, for example the visitor."""
+    target_user_id: _builtins.str
+    """Who goes on, for example the member."""
+    def __init__(
+        self,
+        *,
+        source_user_id: _builtins.str = ...,
+        target_user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_user_id", b"source_user_id", "target_user_id", b"target_user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeUsersRequest: _TypeAlias = MergeUsersRequest  # noqa: Y015
+
+@_typing.final
+class MergeUsersResponse(_message.Message):
+    """Says what was moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_COUNT_FIELD_NUMBER: _builtins.int
+    DECLARED_PIN_COUNT_FIELD_NUMBER: _builtins.int
+    action_count: _builtins.int
+    """Actions that moved."""
+    declared_pin_count: _builtins.int
+    """Declared interests that moved."""
+    def __init__(
+        self,
+        *,
+        action_count: _builtins.int = ...,
+        declared_pin_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_count", b"action_count", "declared_pin_count", b"declared_pin_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeUsersResponse: _TypeAlias = MergeUsersResponse  # noqa: Y015
+
+@_typing.final
+class UpdateUserRequest(_message.Message):
+    """Stores what is known of a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    @_builtins.property
+    def attributes(self) -> Global___UserAttributes:
+        """What is known; replaces what was."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        attributes: Global___UserAttributes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateUserRequest: _TypeAlias = UpdateUserRequest  # noqa: Y015
+
+@_typing.final
+class UpdateUserResponse(_message.Message):
+    """Says that it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateUserResponse: _TypeAlias = UpdateUserResponse  # noqa: Y015
+
+@_typing.final
+class AdjustClusterRequest(_message.Message):
+    """Adjusts one interest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MEDOID_PIN_ID_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose."""
+    medoid_pin_id: _builtins.str
+    """The medoid, as GetProfile tells it. The adjustment follows the interest: it holds for any
+    cluster that this pin falls into.
+    """
+    adjustment: Global___ClusterAdjustment.ValueType
+    """What to do."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        medoid_pin_id: _builtins.str = ...,
+        adjustment: Global___ClusterAdjustment.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "medoid_pin_id", b"medoid_pin_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustClusterRequest: _TypeAlias = AdjustClusterRequest  # noqa: Y015
+
+@_typing.final
+class AdjustClusterResponse(_message.Message):
+    """Says that it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustClusterResponse: _TypeAlias = AdjustClusterResponse  # noqa: Y015

@@ -67,6 +67,26 @@ class ProfileServiceStub(object):
                 request_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserRequest.SerializeToString,
                 response_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserResponse.FromString,
                 _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/corkboard.profile.v1.ProfileService/GetErasure',
+                request_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureResponse.FromString,
+                _registered_method=True)
+        self.MergeUsers = channel.unary_unary(
+                '/corkboard.profile.v1.ProfileService/MergeUsers',
+                request_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersRequest.SerializeToString,
+                response_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersResponse.FromString,
+                _registered_method=True)
+        self.UpdateUser = channel.unary_unary(
+                '/corkboard.profile.v1.ProfileService/UpdateUser',
+                request_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserResponse.FromString,
+                _registered_method=True)
+        self.AdjustCluster = channel.unary_unary(
+                '/corkboard.profile.v1.ProfileService/AdjustCluster',
+                request_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterRequest.SerializeToString,
+                response_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterResponse.FromString,
+                _registered_method=True)
 
 
 class ProfileServiceServicer(object):
@@ -121,6 +141,35 @@ class ProfileServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetErasure(self, request, context):
+        """Verifies an erasure: asks every store anew whether it still knows the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeUsers(self, request, context):
+        """Moves everything of one user to another, for example of a visitor who signs in; the first is
+        then unknown. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """Stores what is known of a user beside their actions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdjustCluster(self, request, context):
+        """Mutes, boosts or forgets one interest of a user; reaches the next answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProfileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +202,26 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.EraseUser,
                     request_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserRequest.FromString,
                     response_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureResponse.SerializeToString,
+            ),
+            'MergeUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeUsers,
+                    request_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersRequest.FromString,
+                    response_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersResponse.SerializeToString,
+            ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserRequest.FromString,
+                    response_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserResponse.SerializeToString,
+            ),
+            'AdjustCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustCluster,
+                    request_deserializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterRequest.FromString,
+                    response_serializer=corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,6 +389,114 @@ class ProfileService(object):
             '/corkboard.profile.v1.ProfileService/EraseUser',
             corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserRequest.SerializeToString,
             corkboard_dot_profile_dot_v1_dot_profile__service__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.profile.v1.ProfileService/GetErasure',
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureRequest.SerializeToString,
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.GetErasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.profile.v1.ProfileService/MergeUsers',
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersRequest.SerializeToString,
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.MergeUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.profile.v1.ProfileService/UpdateUser',
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserRequest.SerializeToString,
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.UpdateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjustCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.profile.v1.ProfileService/AdjustCluster',
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterRequest.SerializeToString,
+            corkboard_dot_profile_dot_v1_dot_profile__service__pb2.AdjustClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

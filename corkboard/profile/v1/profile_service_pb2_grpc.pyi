@@ -56,6 +56,16 @@ class ProfileServiceStub:
     """Forgets a user and returns a receipt that names every store and what happened there. The same
     user may come back afterwards with a clean slate.
     """
+    GetErasure: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetErasureRequest, _profile_service_pb2.GetErasureResponse]
+    """Verifies an erasure: asks every store anew whether it still knows the user."""
+    MergeUsers: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.MergeUsersRequest, _profile_service_pb2.MergeUsersResponse]
+    """Moves everything of one user to another, for example of a visitor who signs in; the first is
+    then unknown. Idempotent.
+    """
+    UpdateUser: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.UpdateUserRequest, _profile_service_pb2.UpdateUserResponse]
+    """Stores what is known of a user beside their actions."""
+    AdjustCluster: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.AdjustClusterRequest, _profile_service_pb2.AdjustClusterResponse]
+    """Mutes, boosts or forgets one interest of a user; reaches the next answer."""
 
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
@@ -85,6 +95,16 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     """Forgets a user and returns a receipt that names every store and what happened there. The same
     user may come back afterwards with a clean slate.
     """
+    GetErasure: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetErasureRequest, _profile_service_pb2.GetErasureResponse]  # type: ignore[assignment]
+    """Verifies an erasure: asks every store anew whether it still knows the user."""
+    MergeUsers: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.MergeUsersRequest, _profile_service_pb2.MergeUsersResponse]  # type: ignore[assignment]
+    """Moves everything of one user to another, for example of a visitor who signs in; the first is
+    then unknown. Idempotent.
+    """
+    UpdateUser: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.UpdateUserRequest, _profile_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
+    """Stores what is known of a user beside their actions."""
+    AdjustCluster: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.AdjustClusterRequest, _profile_service_pb2.AdjustClusterResponse]  # type: ignore[assignment]
+    """Mutes, boosts or forgets one interest of a user; reaches the next answer."""
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what users did and tells what they are interested in.
@@ -147,5 +167,39 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         """Forgets a user and returns a receipt that names every store and what happened there. The same
         user may come back afterwards with a clean slate.
         """
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _profile_service_pb2.GetErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.GetErasureResponse, _abc.Awaitable[_profile_service_pb2.GetErasureResponse]]:
+        """Verifies an erasure: asks every store anew whether it still knows the user."""
+
+    @_abc_1.abstractmethod
+    def MergeUsers(
+        self,
+        request: _profile_service_pb2.MergeUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.MergeUsersResponse, _abc.Awaitable[_profile_service_pb2.MergeUsersResponse]]:
+        """Moves everything of one user to another, for example of a visitor who signs in; the first is
+        then unknown. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateUser(
+        self,
+        request: _profile_service_pb2.UpdateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.UpdateUserResponse, _abc.Awaitable[_profile_service_pb2.UpdateUserResponse]]:
+        """Stores what is known of a user beside their actions."""
+
+    @_abc_1.abstractmethod
+    def AdjustCluster(
+        self,
+        request: _profile_service_pb2.AdjustClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.AdjustClusterResponse, _abc.Awaitable[_profile_service_pb2.AdjustClusterResponse]]:
+        """Mutes, boosts or forgets one interest of a user; reaches the next answer."""
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -44,6 +45,110 @@ SURFACE_RELATED_PINS: Surface.ValueType  # 2
 """What goes with the query pin."""
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
+class _Origin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Origin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORIGIN_UNSPECIFIED: _Origin.ValueType  # 0
+    """Not known."""
+    ORIGIN_HOME: _Origin.ValueType  # 1
+    """The home feed."""
+    ORIGIN_SEARCH: _Origin.ValueType  # 2
+    """A search."""
+    ORIGIN_BOARD: _Origin.ValueType  # 3
+    """A board."""
+    ORIGIN_RELATED_PINS: _Origin.ValueType  # 4
+    """Related pins of another pin."""
+    ORIGIN_EXTERNAL: _Origin.ValueType  # 5
+    """Outside."""
+
+class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+    """Where a reader came from."""
+
+ORIGIN_UNSPECIFIED: Origin.ValueType  # 0
+"""Not known."""
+ORIGIN_HOME: Origin.ValueType  # 1
+"""The home feed."""
+ORIGIN_SEARCH: Origin.ValueType  # 2
+"""A search."""
+ORIGIN_BOARD: Origin.ValueType  # 3
+"""A board."""
+ORIGIN_RELATED_PINS: Origin.ValueType  # 4
+"""Related pins of another pin."""
+ORIGIN_EXTERNAL: Origin.ValueType  # 5
+"""Outside."""
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+class _Absence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AbsenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Absence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ABSENCE_UNSPECIFIED: _Absence.ValueType  # 0
+    """It is in the answer."""
+    ABSENCE_UNKNOWN_PIN: _Absence.ValueType  # 1
+    """The catalogue does not know it."""
+    ABSENCE_NOT_PROPOSED: _Absence.ValueType  # 2
+    """No source proposed it."""
+    ABSENCE_EXCLUDED: _Absence.ValueType  # 3
+    """It was excluded: by the request, as acted on, hidden, or by a filter."""
+    ABSENCE_CUT_BY_COARSE_SCORE: _Absence.ValueType  # 4
+    """The coarse score did not let it into the pool."""
+    ABSENCE_BEYOND_LIMIT: _Absence.ValueType  # 5
+    """Its place is beyond the limit."""
+    ABSENCE_REMOVED_BY_RULE: _Absence.ValueType  # 6
+    """A rule took it out."""
+
+class Absence(_Absence, metaclass=_AbsenceEnumTypeWrapper):
+    """Why a pin is not in an answer."""
+
+ABSENCE_UNSPECIFIED: Absence.ValueType  # 0
+"""It is in the answer."""
+ABSENCE_UNKNOWN_PIN: Absence.ValueType  # 1
+"""The catalogue does not know it."""
+ABSENCE_NOT_PROPOSED: Absence.ValueType  # 2
+"""No source proposed it."""
+ABSENCE_EXCLUDED: Absence.ValueType  # 3
+"""It was excluded: by the request, as acted on, hidden, or by a filter."""
+ABSENCE_CUT_BY_COARSE_SCORE: Absence.ValueType  # 4
+"""The coarse score did not let it into the pool."""
+ABSENCE_BEYOND_LIMIT: Absence.ValueType  # 5
+"""Its place is beyond the limit."""
+ABSENCE_REMOVED_BY_RULE: Absence.ValueType  # 6
+"""A rule took it out."""
+Global___Absence: _TypeAlias = Absence  # noqa: Y015
+
+class _ErasureState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_STATE_UNSPECIFIED: _ErasureState.ValueType  # 0
+    """Never used."""
+    ERASURE_STATE_ERASED: _ErasureState.ValueType  # 1
+    """Nothing of the user is left."""
+    ERASURE_STATE_HIDDEN: _ErasureState.ValueType  # 2
+    """Not used any more, and removed for good by the next run of a job."""
+    ERASURE_STATE_NOT_REACHED: _ErasureState.ValueType  # 3
+    """Not reached; the detail says why and what to do."""
+
+class ErasureState(_ErasureState, metaclass=_ErasureStateEnumTypeWrapper):
+    """What became of a user in one store."""
+
+ERASURE_STATE_UNSPECIFIED: ErasureState.ValueType  # 0
+"""Never used."""
+ERASURE_STATE_ERASED: ErasureState.ValueType  # 1
+"""Nothing of the user is left."""
+ERASURE_STATE_HIDDEN: ErasureState.ValueType  # 2
+"""Not used any more, and removed for good by the next run of a job."""
+ERASURE_STATE_NOT_REACHED: ErasureState.ValueType  # 3
+"""Not reached; the detail says why and what to do."""
+Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
+
 @_typing.final
 class Viewer(_message.Message):
     """Where the reader is; all fields may be empty."""
@@ -71,10 +176,86 @@ class Viewer(_message.Message):
 Global___Viewer: _TypeAlias = Viewer  # noqa: Y015
 
 @_typing.final
+class Context(_message.Message):
+    """What the reader is doing now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    BOARD_ID_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    origin: Global___Origin.ValueType
+    """Where the reader came from."""
+    board_id: _builtins.str
+    """The board the reader came from or saves to; empty: none."""
+    platform: _builtins.str
+    """The client the answer is shown on, for example `ios`; lower-case. Empty: `other`."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The reader's latest searches, newest first. Up to 10."""
+
+    def __init__(
+        self,
+        *,
+        origin: Global___Origin.ValueType = ...,
+        board_id: _builtins.str = ...,
+        queries: _abc.Iterable[_builtins.str] | None = ...,
+        platform: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_id", b"board_id", "origin", b"origin", "platform", b"platform", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Context: _TypeAlias = Context  # noqa: Y015
+
+@_typing.final
 class RecommendPinsRequest(_message.Message):
     """Asks for recommendations."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ExperimentArmsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     USER_ID_FIELD_NUMBER: _builtins.int
     SURFACE_FIELD_NUMBER: _builtins.int
@@ -84,6 +265,20 @@ class RecommendPinsRequest(_message.Message):
     EXCLUDED_PIN_IDS_FIELD_NUMBER: _builtins.int
     INCLUDE_ACTED_PINS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_ID_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    ROTATION_RATE_FIELD_NUMBER: _builtins.int
+    ROTATION_TIME_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_NAME_FIELD_NUMBER: _builtins.int
+    FILTER_PARAMETERS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_OWNER_IDS_FIELD_NUMBER: _builtins.int
+    SCORE_MIN_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_ARMS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """For whom; may be empty with a query pin. An unknown user gets a cold-start answer."""
     surface: Global___Surface.ValueType
@@ -98,6 +293,26 @@ class RecommendPinsRequest(_message.Message):
     """Seed of sampling and walks; default (0): made from the request id. The same seed, data and
     generations give the same answer.
     """
+    explain: _builtins.bool
+    """True: every pin comes with a full explanation."""
+    page_token: _builtins.str
+    """The next page of an earlier answer: its next_page_token. Valid for 30 minutes after the last
+    use; user, query pin and surface must be those of the first call.
+    """
+    page_id: _builtins.str
+    """Lists of one page bear the same name here and show no pin twice. Empty: alone on its page."""
+    diversity: _builtins.float
+    """How unlike each other the pins should be, 0 to 1; unset: as the scenario says."""
+    rotation_rate: _builtins.float
+    """How much pins shown to this user lately are held back, 0 to 1; unset: as the scenario says."""
+    scenario: _builtins.str
+    """The configuration of this place in the product; empty: the surface's own. NOT_FOUND if unknown."""
+    filter: _builtins.str
+    """Which pins may be in the answer, as an expression (docs/filters.md). Empty: all."""
+    filter_name: _builtins.str
+    """A named filter of candidate_service's configuration. Empty: none."""
+    score_min: _builtins.float
+    """Least score of a pin: fewer pins rather than fillers; 0: all."""
     @_builtins.property
     def viewer(self) -> Global___Viewer:
         """For whom, beyond the id."""
@@ -105,6 +320,26 @@ class RecommendPinsRequest(_message.Message):
     @_builtins.property
     def excluded_pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Pins that must not be in the answer. Up to 10,000."""
+
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """What the reader is doing now."""
+
+    @_builtins.property
+    def rotation_time(self) -> _duration_pb2.Duration:
+        """How long "lately" is; unset: as the scenario says."""
+
+    @_builtins.property
+    def filter_parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the filters' placeholders. Up to 32."""
+
+    @_builtins.property
+    def excluded_owner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Owners whose pins are left out. The user's own pins always are. Up to 1,000."""
+
+    @_builtins.property
+    def experiment_arms(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Arms to take by experiment, instead of those the user's hash falls into; for trying out."""
 
     def __init__(
         self,
@@ -117,12 +352,33 @@ class RecommendPinsRequest(_message.Message):
         excluded_pin_ids: _abc.Iterable[_builtins.str] | None = ...,
         include_acted_pins: _builtins.bool = ...,
         seed: _builtins.int = ...,
+        context: Global___Context | None = ...,
+        explain: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+        page_id: _builtins.str = ...,
+        diversity: _builtins.float | None = ...,
+        rotation_rate: _builtins.float | None = ...,
+        rotation_time: _duration_pb2.Duration | None = ...,
+        scenario: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        filter_name: _builtins.str = ...,
+        filter_parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        excluded_owner_ids: _abc.Iterable[_builtins.str] | None = ...,
+        score_min: _builtins.float = ...,
+        experiment_arms: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["viewer", b"viewer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_rotation_rate", b"_rotation_rate", "context", b"context", "diversity", b"diversity", "rotation_rate", b"rotation_rate", "rotation_time", b"rotation_time", "viewer", b"viewer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded_pin_ids", b"excluded_pin_ids", "include_acted_pins", b"include_acted_pins", "limit", b"limit", "query_pin_id", b"query_pin_id", "seed", b"seed", "surface", b"surface", "user_id", b"user_id", "viewer", b"viewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_rotation_rate", b"_rotation_rate", "context", b"context", "diversity", b"diversity", "excluded_owner_ids", b"excluded_owner_ids", "excluded_pin_ids", b"excluded_pin_ids", "experiment_arms", b"experiment_arms", "explain", b"explain", "filter", b"filter", "filter_name", b"filter_name", "filter_parameters", b"filter_parameters", "include_acted_pins", b"include_acted_pins", "limit", b"limit", "page_id", b"page_id", "page_token", b"page_token", "query_pin_id", b"query_pin_id", "rotation_rate", b"rotation_rate", "rotation_time", b"rotation_time", "scenario", b"scenario", "score_min", b"score_min", "seed", b"seed", "surface", b"surface", "user_id", b"user_id", "viewer", b"viewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
+    _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
+    _WhichOneofReturnType__rotation_rate: _TypeAlias = _typing.Literal["rotation_rate"]  # noqa: Y015
+    _WhichOneofArgType__rotation_rate: _TypeAlias = _typing.Literal["_rotation_rate", b"_rotation_rate"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotation_rate) -> _WhichOneofReturnType__rotation_rate | None: ...
 
 Global___RecommendPinsRequest: _TypeAlias = RecommendPinsRequest  # noqa: Y015
 
@@ -161,6 +417,178 @@ class SourceReason(_message.Message):
 Global___SourceReason: _TypeAlias = SourceReason  # noqa: Y015
 
 @_typing.final
+class Contribution(_message.Message):
+    """What one feature did to a score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """The feature."""
+    value: _builtins.float
+    """Its value."""
+    contribution: _builtins.float
+    """What it added to the model's logit, against the average."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        value: _builtins.float = ...,
+        contribution: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "feature", b"feature", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class AppliedRule(_message.Message):
+    """A rule that moved a pin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    POSITION_BEFORE_FIELD_NUMBER: _builtins.int
+    POSITION_AFTER_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule: `diversity`, `rotation`, `owner_cap`, `promotion:spring`, …."""
+    position_before: _builtins.int
+    """Position before it, from 0."""
+    position_after: _builtins.int
+    """Position after it."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        position_before: _builtins.int = ...,
+        position_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position_after", b"position_after", "position_before", b"position_before", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedRule: _TypeAlias = AppliedRule  # noqa: Y015
+
+@_typing.final
+class MemboostScore(_message.Message):
+    """What is remembered of a pin under a query pin, behind its Memboost score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
+    ACTION_COUNT_FIELD_NUMBER: _builtins.int
+    EXPECTED_ACTION_COUNT_FIELD_NUMBER: _builtins.int
+    IMPRESSION_COUNT_FIELD_NUMBER: _builtins.int
+    IS_INSERTED_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """log((actions + a) / (expected actions + a)); 0 where the pair was never shown."""
+    boost: _builtins.float
+    """What it added to the ranker's logit."""
+    action_count: _builtins.float
+    """Weighted actions."""
+    expected_action_count: _builtins.float
+    """Weighted actions to expect at the positions it was shown at."""
+    impression_count: _builtins.int
+    """Times it was shown."""
+    is_inserted: _builtins.bool
+    """True where the pin is in the answer only because it is remembered."""
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        boost: _builtins.float = ...,
+        action_count: _builtins.float = ...,
+        expected_action_count: _builtins.float = ...,
+        impression_count: _builtins.int = ...,
+        is_inserted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_count", b"action_count", "boost", b"boost", "expected_action_count", b"expected_action_count", "impression_count", b"impression_count", "is_inserted", b"is_inserted", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemboostScore: _TypeAlias = MemboostScore  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """All there is to say of why a pin is where it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExperimentArmsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COARSE_SCORE_FIELD_NUMBER: _builtins.int
+    MODEL_SCORE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    MEMBOOST_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_ARMS_FIELD_NUMBER: _builtins.int
+    coarse_score: _builtins.float
+    """The coarse score that chose the pool."""
+    model_score: _builtins.float
+    """The model's score before Memboost and rules."""
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
+        """The features that moved the score most, the strongest first."""
+
+    @_builtins.property
+    def memboost(self) -> Global___MemboostScore:
+        """What is remembered of it."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AppliedRule]:
+        """The rules that moved it, in their order."""
+
+    @_builtins.property
+    def experiment_arms(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The experiment arms of the answer, by experiment."""
+
+    def __init__(
+        self,
+        *,
+        coarse_score: _builtins.float = ...,
+        model_score: _builtins.float = ...,
+        contributions: _abc.Iterable[Global___Contribution] | None = ...,
+        memboost: Global___MemboostScore | None = ...,
+        rules: _abc.Iterable[Global___AppliedRule] | None = ...,
+        experiment_arms: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memboost", b"memboost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coarse_score", b"coarse_score", "contributions", b"contributions", "experiment_arms", b"experiment_arms", "memboost", b"memboost", "model_score", b"model_score", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
 class RankedPin(_message.Message):
     """One recommended pin and why it is there."""
 
@@ -171,6 +599,8 @@ class RankedPin(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     BECAUSE_PIN_ID_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    PROMOTION_FIELD_NUMBER: _builtins.int
     pin_id: _builtins.str
     """The pin."""
     score: _builtins.float
@@ -183,9 +613,15 @@ class RankedPin(_message.Message):
     """The user's medoid or the query pin that best explains it: "because you saved …". Empty where
     only popularity speaks for it.
     """
+    promotion: _builtins.str
+    """The promotion that put it here; empty: none."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceReason]:
         """Every source that proposed it; the one that ranked it highest first."""
+
+    @_builtins.property
+    def explanation(self) -> Global___Explanation:
+        """All there is to say; only where asked for."""
 
     def __init__(
         self,
@@ -195,10 +631,12 @@ class RankedPin(_message.Message):
         position: _builtins.int = ...,
         sources: _abc.Iterable[Global___SourceReason] | None = ...,
         because_pin_id: _builtins.str = ...,
+        explanation: Global___Explanation | None = ...,
+        promotion: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["because_pin_id", b"because_pin_id", "pin_id", b"pin_id", "position", b"position", "score", b"score", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because_pin_id", b"because_pin_id", "explanation", b"explanation", "pin_id", b"pin_id", "position", b"position", "promotion", b"promotion", "score", b"score", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,6 +694,26 @@ class RecommendPinsResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ExperimentArmsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     LIST_ID_FIELD_NUMBER: _builtins.int
     PINS_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
@@ -264,6 +722,9 @@ class RecommendPinsResponse(_message.Message):
     GENERATIONS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_ARMS_FIELD_NUMBER: _builtins.int
+    IS_RANDOMISED_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
     """Names this answer; send it along with the actions that follow."""
     is_cold_start: _builtins.bool
@@ -272,6 +733,10 @@ class RecommendPinsResponse(_message.Message):
     """The model that scored: `hand_tuned`, `pointwise_gbdt`, …."""
     candidate_count: _builtins.int
     """Number of distinct candidates that were scored."""
+    next_page_token: _builtins.str
+    """Ask with it for the next page; empty: there is none."""
+    is_randomised: _builtins.bool
+    """True where the order is random: a small share of answers, from which models learn."""
     @_builtins.property
     def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedPin]:
         """Best first."""
@@ -288,6 +753,10 @@ class RecommendPinsResponse(_message.Message):
     def generations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The generation behind each artifact that took part: `catalogue`, `profiles`, `ranker`, …."""
 
+    @_builtins.property
+    def experiment_arms(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The arms of the experiments that took part, by experiment."""
+
     def __init__(
         self,
         *,
@@ -299,10 +768,13 @@ class RecommendPinsResponse(_message.Message):
         generations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         model: _builtins.str = ...,
         candidate_count: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+        experiment_arms: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        is_randomised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile_age", b"profile_age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "degradations", b"degradations", "generations", b"generations", "is_cold_start", b"is_cold_start", "list_id", b"list_id", "model", b"model", "pins", b"pins", "profile_age", b"profile_age"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "degradations", b"degradations", "experiment_arms", b"experiment_arms", "generations", b"generations", "is_cold_start", b"is_cold_start", "is_randomised", b"is_randomised", "list_id", b"list_id", "model", b"model", "next_page_token", b"next_page_token", "pins", b"pins", "profile_age", b"profile_age"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,3 +988,707 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class ShownPin(_message.Message):
+    """Something a client showed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    IS_INSERTED_FIELD_NUMBER: _builtins.int
+    pin_id: _builtins.str
+    """The pin."""
+    position: _builtins.int
+    """Where, from 0."""
+    is_inserted: _builtins.bool
+    """True where the client itself put it there, and not the answer."""
+    def __init__(
+        self,
+        *,
+        pin_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        is_inserted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_inserted", b"is_inserted", "pin_id", b"pin_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownPin: _TypeAlias = ShownPin  # noqa: Y015
+
+@_typing.final
+class RecordImpressionsRequest(_message.Message):
+    """Records what was shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    QUERY_PIN_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    IMPRESSION_TIME_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """The answer it came from."""
+    user_id: _builtins.str
+    """To whom; may be empty."""
+    query_pin_id: _builtins.str
+    """Under which pin; empty: on the home feed."""
+    platform: _builtins.str
+    """The client, as in Context."""
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownPin]:
+        """What was shown. 1 to 500."""
+
+    @_builtins.property
+    def impression_time(self) -> _timestamp_pb2.Timestamp:
+        """When; unset: now. At most 30 days ago, at most 5 minutes ahead."""
+
+    def __init__(
+        self,
+        *,
+        list_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        query_pin_id: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        pins: _abc.Iterable[Global___ShownPin] | None = ...,
+        impression_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["impression_time", b"impression_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["impression_time", b"impression_time", "list_id", b"list_id", "pins", b"pins", "platform", b"platform", "query_pin_id", b"query_pin_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordImpressionsRequest: _TypeAlias = RecordImpressionsRequest  # noqa: Y015
+
+@_typing.final
+class RecordImpressionsResponse(_message.Message):
+    """Says that it is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    recorded_count: _builtins.int
+    """Pins recorded now; those of the list that were recorded before are not among them."""
+    def __init__(
+        self,
+        *,
+        recorded_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded_count", b"recorded_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordImpressionsResponse: _TypeAlias = RecordImpressionsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainPinRequest(_message.Message):
+    """Asks why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    PIN_ID_FIELD_NUMBER: _builtins.int
+    pin_id: _builtins.str
+    """The pin in question."""
+    @_builtins.property
+    def request(self) -> Global___RecommendPinsRequest:
+        """The request as it was, or would be, asked."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___RecommendPinsRequest | None = ...,
+        pin_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_id", b"pin_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPinRequest: _TypeAlias = ExplainPinRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPinResponse(_message.Message):
+    """Says why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class GenerationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PIN_FIELD_NUMBER: _builtins.int
+    ABSENCE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    absence: Global___Absence.ValueType
+    """Why it is not in the answer."""
+    detail: _builtins.str
+    """The same in a sentence, with the rule or the exclusion named."""
+    candidate_count: _builtins.int
+    """Number of distinct candidates that were scored."""
+    model: _builtins.str
+    """The model that scored."""
+    @_builtins.property
+    def pin(self) -> Global___RankedPin:
+        """The pin with everything there is to say; its position is the one it has or would have."""
+
+    @_builtins.property
+    def generations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The generation behind each artifact that took part."""
+
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degradation]:
+        """What is not as it should be."""
+
+    def __init__(
+        self,
+        *,
+        pin: Global___RankedPin | None = ...,
+        absence: Global___Absence.ValueType = ...,
+        detail: _builtins.str = ...,
+        candidate_count: _builtins.int = ...,
+        model: _builtins.str = ...,
+        generations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        degradations: _abc.Iterable[Global___Degradation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pin", b"pin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absence", b"absence", "candidate_count", b"candidate_count", "degradations", b"degradations", "detail", b"detail", "generations", b"generations", "model", b"model", "pin", b"pin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPinResponse: _TypeAlias = ExplainPinResponse  # noqa: Y015
+
+@_typing.final
+class GetMemboostRequest(_message.Message):
+    """Asks what is remembered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_PIN_ID_FIELD_NUMBER: _builtins.int
+    RESULT_PIN_ID_FIELD_NUMBER: _builtins.int
+    query_pin_id: _builtins.str
+    """The query pin; empty: the home feed."""
+    result_pin_id: _builtins.str
+    """The result pin."""
+    def __init__(
+        self,
+        *,
+        query_pin_id: _builtins.str = ...,
+        result_pin_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_pin_id", b"query_pin_id", "result_pin_id", b"result_pin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemboostRequest: _TypeAlias = GetMemboostRequest  # noqa: Y015
+
+@_typing.final
+class MemboostCounter(_message.Message):
+    """Counters of one platform and position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ActionCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    IMPRESSION_COUNT_FIELD_NUMBER: _builtins.int
+    ACTION_COUNTS_FIELD_NUMBER: _builtins.int
+    EXPECTED_ACTION_COUNT_FIELD_NUMBER: _builtins.int
+    platform: _builtins.str
+    """The client."""
+    position: _builtins.int
+    """Where it was shown, from 0."""
+    impression_count: _builtins.int
+    """Times it was shown there."""
+    expected_action_count: _builtins.float
+    """Weighted actions to expect of so many impressions there."""
+    @_builtins.property
+    def action_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Actions by type."""
+
+    def __init__(
+        self,
+        *,
+        platform: _builtins.str = ...,
+        position: _builtins.int = ...,
+        impression_count: _builtins.int = ...,
+        action_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        expected_action_count: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_counts", b"action_counts", "expected_action_count", b"expected_action_count", "impression_count", b"impression_count", "platform", b"platform", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemboostCounter: _TypeAlias = MemboostCounter  # noqa: Y015
+
+@_typing.final
+class GetMemboostResponse(_message.Message):
+    """Carries what is remembered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.str
+    """The generation of the batch part; empty without one."""
+    @_builtins.property
+    def score(self) -> Global___MemboostScore:
+        """The score and what it is made of."""
+
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemboostCounter]:
+        """The counters behind it, batch and live together."""
+
+    def __init__(
+        self,
+        *,
+        score: Global___MemboostScore | None = ...,
+        counters: _abc.Iterable[Global___MemboostCounter] | None = ...,
+        generation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "generation", b"generation", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemboostResponse: _TypeAlias = GetMemboostResponse  # noqa: Y015
+
+@_typing.final
+class ResetMemboostRequest(_message.Message):
+    """Asks to forget. At least one field must be given; what is given must all hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_PIN_ID_FIELD_NUMBER: _builtins.int
+    RESULT_PIN_ID_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    query_pin_id: _builtins.str
+    """The query pin; empty: any."""
+    result_pin_id: _builtins.str
+    """The result pin; empty: any."""
+    reason: _builtins.str
+    """Why, for the audit log."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """Impressions from here on; unset: from the first."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Impressions before this; unset: until now."""
+
+    def __init__(
+        self,
+        *,
+        query_pin_id: _builtins.str = ...,
+        result_pin_id: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "query_pin_id", b"query_pin_id", "reason", b"reason", "result_pin_id", b"result_pin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetMemboostRequest: _TypeAlias = ResetMemboostRequest  # noqa: Y015
+
+@_typing.final
+class ResetMemboostResponse(_message.Message):
+    """Says what was forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIR_COUNT_FIELD_NUMBER: _builtins.int
+    RESET_ID_FIELD_NUMBER: _builtins.int
+    pair_count: _builtins.int
+    """Pairs whose counters changed."""
+    reset_id: _builtins.str
+    """Names this reset; it also holds for later runs of the job."""
+    def __init__(
+        self,
+        *,
+        pair_count: _builtins.int = ...,
+        reset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pair_count", b"pair_count", "reset_id", b"reset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetMemboostResponse: _TypeAlias = ResetMemboostResponse  # noqa: Y015
+
+@_typing.final
+class GetExperimentRequest(_message.Message):
+    """Asks for an experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    experiment: _builtins.str
+    """Its name; NOT_FOUND if there is none."""
+    def __init__(
+        self,
+        *,
+        experiment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExperimentRequest: _TypeAlias = GetExperimentRequest  # noqa: Y015
+
+@_typing.final
+class Estimate(_message.Message):
+    """A figure with its 95 % interval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The figure."""
+    low: _builtins.float
+    """Lower end."""
+    high: _builtins.float
+    """Upper end."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
+class ArmResult(_message.Message):
+    """What one arm, or one source within it, earned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    IMPRESSION_COUNT_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """The arm."""
+    source: _builtins.str
+    """The source; empty: all of them together."""
+    user_count: _builtins.int
+    """Users who were shown something."""
+    impression_count: _builtins.int
+    """Pins shown."""
+    @_builtins.property
+    def volume(self) -> Global___Estimate:
+        """Saves and clicks for each thousand pins shown (volume)."""
+
+    @_builtins.property
+    def propensity(self) -> Global___Estimate:
+        """Share of users who saved or clicked (propensity)."""
+
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        source: _builtins.str = ...,
+        user_count: _builtins.int = ...,
+        impression_count: _builtins.int = ...,
+        volume: Global___Estimate | None = ...,
+        propensity: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["propensity", b"propensity", "volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "impression_count", b"impression_count", "propensity", b"propensity", "source", b"source", "user_count", b"user_count", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmResult: _TypeAlias = ArmResult  # noqa: Y015
+
+@_typing.final
+class GetExperimentResponse(_message.Message):
+    """Shows an experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SharesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class StoppedArmsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    STOPPED_ARMS_FIELD_NUMBER: _builtins.int
+    experiment: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Share of users by arm."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmResult]:
+        """What each arm and source earned."""
+
+    @_builtins.property
+    def stopped_arms(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Arms that the guard rail has stopped, and why."""
+
+    def __init__(
+        self,
+        *,
+        experiment: _builtins.str = ...,
+        shares: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        results: _abc.Iterable[Global___ArmResult] | None = ...,
+        stopped_arms: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment", "results", b"results", "shares", b"shares", "stopped_arms", b"stopped_arms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExperimentResponse: _TypeAlias = GetExperimentResponse  # noqa: Y015
+
+@_typing.final
+class EraseUserRequest(_message.Message):
+    """Asks to forget a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserRequest: _TypeAlias = EraseUserRequest  # noqa: Y015
+
+@_typing.final
+class StoreErasure(_message.Message):
+    """One store and what happened there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    store: _builtins.str
+    """The store."""
+    state: Global___ErasureState.ValueType
+    """How it stands."""
+    record_count: _builtins.int
+    """How many records are concerned."""
+    detail: _builtins.str
+    """What else there is to know."""
+    def __init__(
+        self,
+        *,
+        store: _builtins.str = ...,
+        state: Global___ErasureState.ValueType = ...,
+        record_count: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "record_count", b"record_count", "state", b"state", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreErasure: _TypeAlias = StoreErasure  # noqa: Y015
+
+@_typing.final
+class EraseUserResponse(_message.Message):
+    """The receipt of an erasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    ERASE_TIME_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """Names this erasure."""
+    @_builtins.property
+    def erase_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was."""
+
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreErasure]:
+        """Every store that may know the user."""
+
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+        erase_time: _timestamp_pb2.Timestamp | None = ...,
+        stores: _abc.Iterable[Global___StoreErasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time", "receipt_id", b"receipt_id", "stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
+
+@_typing.final
+class GetErasureRequest(_message.Message):
+    """Asks whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The erased user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureRequest: _TypeAlias = GetErasureRequest  # noqa: Y015
+
+@_typing.final
+class GetErasureResponse(_message.Message):
+    """Says whether an erasure holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_ERASED_FIELD_NUMBER: _builtins.int
+    STORES_FIELD_NUMBER: _builtins.int
+    is_erased: _builtins.bool
+    """True where no store knows the user."""
+    @_builtins.property
+    def stores(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreErasure]:
+        """What each store says now."""
+
+    def __init__(
+        self,
+        *,
+        is_erased: _builtins.bool = ...,
+        stores: _abc.Iterable[Global___StoreErasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_erased", b"is_erased", "stores", b"stores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureResponse: _TypeAlias = GetErasureResponse  # noqa: Y015

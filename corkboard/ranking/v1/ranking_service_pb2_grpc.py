@@ -52,6 +52,41 @@ class RankingServiceStub(object):
                 request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.RecordImpressions = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/RecordImpressions',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsResponse.FromString,
+                _registered_method=True)
+        self.ExplainPin = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/ExplainPin',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinResponse.FromString,
+                _registered_method=True)
+        self.GetMemboost = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/GetMemboost',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostResponse.FromString,
+                _registered_method=True)
+        self.ResetMemboost = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/ResetMemboost',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostResponse.FromString,
+                _registered_method=True)
+        self.GetExperiment = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/GetExperiment',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/EraseUser',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/GetErasure',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureResponse.FromString,
+                _registered_method=True)
 
 
 class RankingServiceServicer(object):
@@ -82,6 +117,55 @@ class RankingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordImpressions(self, request, context):
+        """Records what a client really showed of an answer. Durable when acknowledged, idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPin(self, request, context):
+        """Explains why a pin is, or is not, in the answer to a request, without logging an impression.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMemboost(self, request, context):
+        """Shows what is remembered of a result pin under a query pin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetMemboost(self, request, context):
+        """Forgets what is remembered: of a pair, of a pin, of a range of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetExperiment(self, request, context):
+        """Shows an experiment: its arms and what each of them earned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Forgets a user everywhere: in this service and, through it, in the other two.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasure(self, request, context):
+        """Asks every store of all services anew whether it still knows a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +183,41 @@ def add_RankingServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsRequest.FromString,
                     response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'RecordImpressions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordImpressions,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsResponse.SerializeToString,
+            ),
+            'ExplainPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPin,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinResponse.SerializeToString,
+            ),
+            'GetMemboost': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemboost,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostResponse.SerializeToString,
+            ),
+            'ResetMemboost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetMemboost,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostResponse.SerializeToString,
+            ),
+            'GetExperiment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetExperiment,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -185,6 +304,195 @@ class RankingService(object):
             '/corkboard.ranking.v1.RankingService/ListModels',
             corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsRequest.SerializeToString,
             corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordImpressions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/RecordImpressions',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecordImpressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/ExplainPin',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ExplainPinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemboost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/GetMemboost',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetMemboostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetMemboost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/ResetMemboost',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.ResetMemboostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExperiment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/GetExperiment',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetExperimentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/EraseUser',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/GetErasure',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.GetErasureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,20 @@ class RankingServiceStub:
     """Scores and orders given pins for a user, with the same features and model as RecommendPins."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.ListModelsRequest, _ranking_service_pb2.ListModelsResponse]
     """Lists the models that can score, and which one does."""
+    RecordImpressions: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.RecordImpressionsRequest, _ranking_service_pb2.RecordImpressionsResponse]
+    """Records what a client really showed of an answer. Durable when acknowledged, idempotent."""
+    ExplainPin: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.ExplainPinRequest, _ranking_service_pb2.ExplainPinResponse]
+    """Explains why a pin is, or is not, in the answer to a request, without logging an impression."""
+    GetMemboost: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.GetMemboostRequest, _ranking_service_pb2.GetMemboostResponse]
+    """Shows what is remembered of a result pin under a query pin."""
+    ResetMemboost: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.ResetMemboostRequest, _ranking_service_pb2.ResetMemboostResponse]
+    """Forgets what is remembered: of a pair, of a pin, of a range of time."""
+    GetExperiment: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.GetExperimentRequest, _ranking_service_pb2.GetExperimentResponse]
+    """Shows an experiment: its arms and what each of them earned."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.EraseUserRequest, _ranking_service_pb2.EraseUserResponse]
+    """Forgets a user everywhere: in this service and, through it, in the other two."""
+    GetErasure: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.GetErasureRequest, _ranking_service_pb2.GetErasureResponse]
+    """Asks every store of all services anew whether it still knows a user."""
 
 @_typing.type_check_only
 class RankingServiceAsyncStub(RankingServiceStub):
@@ -61,6 +75,20 @@ class RankingServiceAsyncStub(RankingServiceStub):
     """Scores and orders given pins for a user, with the same features and model as RecommendPins."""
     ListModels: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.ListModelsRequest, _ranking_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can score, and which one does."""
+    RecordImpressions: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.RecordImpressionsRequest, _ranking_service_pb2.RecordImpressionsResponse]  # type: ignore[assignment]
+    """Records what a client really showed of an answer. Durable when acknowledged, idempotent."""
+    ExplainPin: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.ExplainPinRequest, _ranking_service_pb2.ExplainPinResponse]  # type: ignore[assignment]
+    """Explains why a pin is, or is not, in the answer to a request, without logging an impression."""
+    GetMemboost: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.GetMemboostRequest, _ranking_service_pb2.GetMemboostResponse]  # type: ignore[assignment]
+    """Shows what is remembered of a result pin under a query pin."""
+    ResetMemboost: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.ResetMemboostRequest, _ranking_service_pb2.ResetMemboostResponse]  # type: ignore[assignment]
+    """Forgets what is remembered: of a pair, of a pin, of a range of time."""
+    GetExperiment: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.GetExperimentRequest, _ranking_service_pb2.GetExperimentResponse]  # type: ignore[assignment]
+    """Shows an experiment: its arms and what each of them earned."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.EraseUserRequest, _ranking_service_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Forgets a user everywhere: in this service and, through it, in the other two."""
+    GetErasure: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.GetErasureRequest, _ranking_service_pb2.GetErasureResponse]  # type: ignore[assignment]
+    """Asks every store of all services anew whether it still knows a user."""
 
 class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what a user should see now, and what goes with a pin for this user.
@@ -93,5 +121,61 @@ class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ranking_service_pb2.ListModelsResponse, _abc.Awaitable[_ranking_service_pb2.ListModelsResponse]]:
         """Lists the models that can score, and which one does."""
+
+    @_abc_1.abstractmethod
+    def RecordImpressions(
+        self,
+        request: _ranking_service_pb2.RecordImpressionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.RecordImpressionsResponse, _abc.Awaitable[_ranking_service_pb2.RecordImpressionsResponse]]:
+        """Records what a client really showed of an answer. Durable when acknowledged, idempotent."""
+
+    @_abc_1.abstractmethod
+    def ExplainPin(
+        self,
+        request: _ranking_service_pb2.ExplainPinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.ExplainPinResponse, _abc.Awaitable[_ranking_service_pb2.ExplainPinResponse]]:
+        """Explains why a pin is, or is not, in the answer to a request, without logging an impression."""
+
+    @_abc_1.abstractmethod
+    def GetMemboost(
+        self,
+        request: _ranking_service_pb2.GetMemboostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.GetMemboostResponse, _abc.Awaitable[_ranking_service_pb2.GetMemboostResponse]]:
+        """Shows what is remembered of a result pin under a query pin."""
+
+    @_abc_1.abstractmethod
+    def ResetMemboost(
+        self,
+        request: _ranking_service_pb2.ResetMemboostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.ResetMemboostResponse, _abc.Awaitable[_ranking_service_pb2.ResetMemboostResponse]]:
+        """Forgets what is remembered: of a pair, of a pin, of a range of time."""
+
+    @_abc_1.abstractmethod
+    def GetExperiment(
+        self,
+        request: _ranking_service_pb2.GetExperimentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.GetExperimentResponse, _abc.Awaitable[_ranking_service_pb2.GetExperimentResponse]]:
+        """Shows an experiment: its arms and what each of them earned."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _ranking_service_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.EraseUserResponse, _abc.Awaitable[_ranking_service_pb2.EraseUserResponse]]:
+        """Forgets a user everywhere: in this service and, through it, in the other two."""
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _ranking_service_pb2.GetErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.GetErasureResponse, _abc.Awaitable[_ranking_service_pb2.GetErasureResponse]]:
+        """Asks every store of all services anew whether it still knows a user."""
 
 def add_RankingServiceServicer_to_server(servicer: RankingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
