@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
+
+from candidate_service.live.segment import EMPTY, LiveSegment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +63,19 @@ class Segment:
     country: str = ""
 
 
+class QueryMerge(StrEnum):
+    """How the neighbours of several query pins become one list."""
+
+    ROUND_ROBIN = "round_robin"
+    """In turns, each query pin with a share by its weight."""
+    BEST_SCORE = "best_score"
+    """By score over all query pins."""
+
+
+def _no_rows() -> NDArray[np.int32]:
+    return np.empty(0, np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateQuery:
     """What to find candidates for. Arrays become read-only.
@@ -72,6 +88,19 @@ class CandidateQuery:
         stop: When to give up; a source that sees it expired returns what it has, or nothing.
         excluded_rows: Rows that will be dropped from every list, int32[x], ascending. A source may
             leave them out itself where that fills its list better; it need not.
+        live: What has changed since the catalogue's generation; rows >= its `base_count` are pins
+            that no artifact knows.
+        allowed: Which rows may be proposed, bool[row_count] with the live rows; None = all. False
+            = hidden, deleted, expired or filtered out. A source may use it itself where that fills
+            its list better; it need not.
+        session_rows: What the user just acted on, int32[s], newest first, known pins only.
+        declared_rows: Interests picked at sign-up, int32[k], known pins only.
+        query_text: Words the user just searched for; empty = none.
+        merge: How the neighbours of several query pins become one list.
+        age_max_s: Only pins at most so old are wanted, seconds; None = of any age. `allowed` says
+            the same row by row.
+        is_local_only: Whether only pins of the viewer's segment are wanted; `allowed` says the same
+            row by row.
         unwanted_rows: Query rows and excluded rows together, ascending, repeats possible.
     """
 
@@ -80,7 +109,15 @@ class CandidateQuery:
     seed: int
     segment: Segment
     stop: Stop
-    excluded_rows: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    excluded_rows: NDArray[np.int32] = field(default_factory=_no_rows)
+    live: LiveSegment = EMPTY
+    allowed: NDArray[np.bool_] | None = None
+    session_rows: NDArray[np.int32] = field(default_factory=_no_rows)
+    declared_rows: NDArray[np.int32] = field(default_factory=_no_rows)
+    query_text: str = ""
+    merge: QueryMerge = QueryMerge.ROUND_ROBIN
+    age_max_s: float | None = None
+    is_local_only: bool = False
     unwanted_rows: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,12 +142,15 @@ class CandidateQuery:
         if not 0 <= self.seed <= SEED_MAX:
             message = f"seed must be in [0, 2**64): {self.seed}"
             raise ValueError(message)
-        rows.setflags(write=False)
-        weights.setflags(write=False)
+        if self.allowed is not None and (self.allowed.dtype != np.bool_ or self.allowed.ndim != 1):
+            message = f"allowed must be bool[row_count]: {self.allowed.dtype} {self.allowed.shape}"
+            raise ValueError(message)
         unwanted = np.sort(np.concatenate((rows, self.excluded_rows)))
         object.__setattr__(self, "unwanted_rows", unwanted)
-        self.excluded_rows.setflags(write=False)
-        self.unwanted_rows.setflags(write=False)
+        arrays = (rows, weights, self.excluded_rows, self.session_rows, self.declared_rows)
+        for array in (*arrays, self.unwanted_rows, self.allowed):
+            if array is not None:
+                array.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True)

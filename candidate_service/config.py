@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from candidate_service.graph_config import GraphConfig
-
-SOURCE_NAMES = ("ann", "board_cooccurrence", "pixie", "popular")
+from candidate_service.source_registry import BUILT_IN, CANDIDATE_COUNT_MAX, source_names
 
 
 class CandidateConfig(GraphConfig):
@@ -22,8 +23,12 @@ class CandidateConfig(GraphConfig):
 
     # Retrieval.
     sources: tuple[str, ...] = Field(
-        SOURCE_NAMES,
+        tuple(BUILT_IN),
         description="Candidate sources that may be asked, in the order of the answer.",
+    )
+    candidate_counts: dict[str, int] = Field(
+        default_factory=dict,
+        description='Quotas by source, 1 to 2000, as {"ann": 200}; else the source\'s own.',
     )
     retrieval_deadline_ms: float = Field(
         250.0,
@@ -52,23 +57,11 @@ class CandidateConfig(GraphConfig):
     medoid_sample_count: int = Field(
         3, ge=1, le=50, description="Medoids sampled by importance (e; PinnerSage: 3)."
     )
-    ann_candidate_count: int = Field(
-        400, ge=1, le=2000, description="Quota of ann: floor(400 / e) each (PinnerSage)."
-    )
     ann_cached_answer_count: int = Field(
         10_000,
         ge=0,
         le=10_000_000,
         description="Neighbour lists of pins kept in memory, about 3 KB each; 0 = none. Guess.",
-    )
-    board_cooccurrence_candidate_count: int = Field(
-        400, ge=1, le=2000, description="Quota of board_cooccurrence. Guess: as ann."
-    )
-    pixie_candidate_count: int = Field(
-        400, ge=1, le=2000, description="Quota of pixie. Guess: as ann."
-    )
-    popular_candidate_count: int = Field(
-        100, ge=1, le=2000, description="Quota of popular. Guess: a page for who has no profile."
     )
 
     # Jobs: learn_vectors.
@@ -125,12 +118,19 @@ class CandidateConfig(GraphConfig):
     @field_validator("sources")
     @classmethod
     def _sources_known_and_once(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(sources) - set(SOURCE_NAMES))
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(SOURCE_NAMES)}")
+        _refuse_unknown(sources)
         if len(set(sources)) != len(sources):
             raise ValueError("a source is named twice")
         return sources
+
+    @field_validator("candidate_counts")
+    @classmethod
+    def _counts_in_range(cls, counts: dict[str, int]) -> dict[str, int]:
+        _refuse_unknown(counts)
+        for name, count in counts.items():
+            if not 1 <= count <= CANDIDATE_COUNT_MAX:
+                raise ValueError(f"{name}: {count} is not in 1 to {CANDIDATE_COUNT_MAX}")
+        return counts
 
     @model_validator(mode="after")
     def _recall_target_not_below_its_minimum(self) -> CandidateConfig:
@@ -141,11 +141,9 @@ class CandidateConfig(GraphConfig):
             )
         return self
 
-    def quotas(self) -> dict[str, int]:
-        """Return each source's own quota by its name."""
-        return {
-            "ann": self.ann_candidate_count,
-            "board_cooccurrence": self.board_cooccurrence_candidate_count,
-            "pixie": self.pixie_candidate_count,
-            "popular": self.popular_candidate_count,
-        }
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = source_names()
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -11,32 +11,21 @@ from typing import Any
 import grpc
 import numpy as np
 
-from candidate_service import cooccurrence, graph, vector_index
 from candidate_service.artifacts import Artifacts
-from candidate_service.candidate import CandidateQuery, CandidateSource, Segment, Stop
+from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.config import CandidateConfig
-from candidate_service.cooccurrence import NeighbourLists
-from candidate_service.graph import PinBoardGraph
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
 from candidate_service.servicer import CandidateServicer
-from candidate_service.sources import popular
-from candidate_service.sources.ann import AnnSource, NeighbourCache
-from candidate_service.sources.board_cooccurrence import BoardCooccurrenceSource
-from candidate_service.sources.pixie import PixieSource
-from candidate_service.sources.popular import PopularSource
-from candidate_service.vector_index import open_index
-from candidate_service.walk import Walker
+from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.config import core_count
 from service_runtime.errors import NotReady
-from service_runtime.generations import Generation, GenerationStore, GenerationWatcher
+from service_runtime.generations import GenerationStore, GenerationWatcher
 from service_runtime.grpc_server import Server
 from service_runtime.telemetry import Metrics
 
 NAME = "candidate_service"
 SERVICE = "corkboard.candidate.v1.CandidateService"
-PREPARED = frozenset({"board_cooccurrence", "popular"})
-"""Sources that only read prepared lists: a tenth of a millisecond, no walk, no search."""
 WARM_UP_PIN_COUNT = 16
 WARM_UP_S = 180.0
 """Compiling the kernels for the first time takes seconds, on a busy machine many."""
@@ -95,55 +84,19 @@ def build_sources(
     config: CandidateConfig, artifacts: Artifacts, metrics: Metrics
 ) -> list[EnabledSource]:
     """Open the artifacts of the enabled sources, in the order of the settings."""
-    makers: Mapping[str, Callable[[], CandidateSource]] = {
-        "ann": lambda: _ann(config, artifacts, metrics),
-        "board_cooccurrence": lambda: BoardCooccurrenceSource(
-            artifacts.add(cooccurrence.ARTIFACT, cooccurrence.FORMAT_VERSION, NeighbourLists.open)
-        ),
-        "pixie": lambda: _pixie(config, artifacts),
-        "popular": lambda: PopularSource(
-            artifacts.add(popular.ARTIFACT, popular.FORMAT_VERSION, popular.open_lists)
-        ),
-    }
-    quotas = config.quotas()
-    return [
-        EnabledSource(
-            source := makers[name](),
-            candidate_count=quotas[name],
-            leaves_out_excluded=True,
-            generations=partial(artifacts.generations, source.artifacts),
-            is_quick=name in PREPARED,
-        )
-        for name in config.sources
-    ]
+    context = SourceContext(config, artifacts, metrics)
+    return [_enabled(plugin, context) for plugin in load_plugins(config.sources)]
 
 
-def _ann(config: CandidateConfig, artifacts: Artifacts, metrics: Metrics) -> AnnSource:
-    def open_neighbours(generation: Generation) -> NeighbourCache:
-        return NeighbourCache(open_index(generation), config.ann_cached_answer_count)
-
-    neighbours = artifacts.add(vector_index.ARTIFACT, vector_index.FORMAT_VERSION, open_neighbours)
-    remembered = metrics.gauge(
-        "ann_remembered_ratio", "Share of neighbour lists answered from memory."
+def _enabled(plugin: SourcePlugin, context: SourceContext) -> EnabledSource:
+    source = plugin.make(context)
+    return EnabledSource(
+        source,
+        candidate_count=context.config.candidate_counts.get(plugin.name, plugin.candidate_count),
+        leaves_out_excluded=plugin.leaves_out_excluded,
+        generations=partial(context.artifacts.generations, source.artifacts),
+        is_quick=plugin.is_quick,
     )
-    remembered.set_function(lambda: _ratio(neighbours))
-    return AnnSource(neighbours)
-
-
-def _pixie(config: CandidateConfig, artifacts: Artifacts) -> PixieSource:
-    def open_walker(generation: Generation) -> Walker:
-        opened = PinBoardGraph.open(generation, in_memory=config.graph_in_memory)
-        return Walker(opened, config.pixie_settings())
-
-    return PixieSource(artifacts.add(graph.ARTIFACT, graph.FORMAT_VERSION, open_walker))
-
-
-def _ratio(neighbours: Callable[[], NeighbourCache]) -> float:
-    try:
-        cache = neighbours()
-    except NotReady:
-        return 0.0
-    return cache.hit_count / max(1, cache.hit_count + cache.miss_count)
 
 
 def outcome_recorder(metrics: Metrics) -> Callable[[Outcome], None]:

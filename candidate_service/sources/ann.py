@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from candidate_service.candidate import CandidateList, CandidateQuery
 from candidate_service.selection import best_of, is_in
-from candidate_service.vector_index import VectorIndex
+from candidate_service.source_registry import SourceContext, SourcePlugin
+from candidate_service.vector_index import ARTIFACT, FORMAT_VERSION, VectorIndex, open_index
+from service_runtime.errors import NotReady
+from service_runtime.generations import Generation
 
 NAME: Final = "ann"
 COUNT_STEP: Final = 64
@@ -134,3 +137,27 @@ def _nearest_wanted(
         short = [at for at in short if len(found[at][0]) < share]
         asked = count
     return [found[at] for at in range(len(rows))]
+
+
+def _make(context: SourceContext) -> AnnSource:
+    def open_neighbours(generation: Generation) -> NeighbourCache:
+        return NeighbourCache(open_index(generation), context.config.ann_cached_answer_count)
+
+    neighbours = context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_neighbours)
+    remembered = context.metrics.gauge(
+        "ann_remembered_ratio", "Share of neighbour lists answered from memory."
+    )
+    remembered.set_function(lambda: _hit_ratio(neighbours))
+    return AnnSource(neighbours)
+
+
+def _hit_ratio(neighbours: Callable[[], NeighbourCache]) -> float:
+    try:
+        cache = neighbours()
+    except NotReady:
+        return 0.0
+    return cache.hit_count / max(1, cache.hit_count + cache.miss_count)
+
+
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400)
+"""floor(400 / e) for each of e medoids (PinnerSage)."""

@@ -12,6 +12,7 @@ from candidate_service import cooccurrence, kernels
 from candidate_service.candidate import CandidateList, CandidateQuery
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.selection import is_in
+from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.walk import first_best
 
 NAME: Final = "board_cooccurrence"
@@ -78,3 +79,14 @@ def _gather(
     at = np.arange(bounds[-1]) + np.repeat(begins - bounds[:-1], lengths)
     shares = lists.scores[at] * np.repeat(weights, lengths)
     return bounds, lists.rows[at], shares, known
+
+
+def _make(context: SourceContext) -> BoardCooccurrenceSource:
+    lists = context.artifacts.add(
+        cooccurrence.ARTIFACT, cooccurrence.FORMAT_VERSION, NeighbourLists.open
+    )
+    return BoardCooccurrenceSource(lists)
+
+
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400, is_quick=True)
+"""As many as `ann`. Guess."""

@@ -10,7 +10,9 @@ import numpy as np
 from candidate_service import graph
 from candidate_service.candidate import CandidateList, CandidateQuery
 from candidate_service.selection import is_in
+from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.walk import Walker, first_best
+from service_runtime.generations import Generation
 
 NAME: Final = "pixie"
 
@@ -44,3 +46,17 @@ class PixieSource:
         return CandidateList(
             NAME, visits.rows[best], scores.astype(np.float32), visits.query_indexes[best]
         )
+
+
+def _make(context: SourceContext) -> PixieSource:
+    config = context.config
+
+    def open_walker(generation: Generation) -> Walker:
+        opened = graph.PinBoardGraph.open(generation, in_memory=config.graph_in_memory)
+        return Walker(opened, config.pixie_settings())
+
+    return PixieSource(context.artifacts.add(graph.ARTIFACT, graph.FORMAT_VERSION, open_walker))
+
+
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400)
+"""As many as `ann`. Guess."""

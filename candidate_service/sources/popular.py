@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from candidate_service.candidate import CandidateList, CandidateQuery, Segment
 from candidate_service.selection import is_in
+from candidate_service.source_registry import SourceContext, SourcePlugin
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Draft, Generation
 
@@ -141,3 +142,11 @@ class PopularSource:
         kept = np.flatnonzero(~is_in(head, query.unwanted_rows))[:limit]
         rows, scores = rows[kept], scores[kept]
         return CandidateList(NAME, rows, scores, np.full(len(rows), -1, np.int32))
+
+
+def _make(context: SourceContext) -> PopularSource:
+    return PopularSource(context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_lists))
+
+
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=100, is_quick=True)
+"""A page for who has no profile. Guess."""

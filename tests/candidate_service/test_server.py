@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from candidate_service.config import SOURCE_NAMES, CandidateConfig
+from candidate_service.config import CandidateConfig
 from candidate_service.jobs import (
     build_board_cooccurrence,
     build_catalogue,
@@ -26,6 +26,7 @@ from tests.candidate_service.world import NOW_US, make_context, write_pins, writ
 
 JOBS = (build_catalogue, learn_vectors, build_vector_index, build_popular)
 BLOB_SIZE = 30
+SPINE_SOURCES = ("ann", "board_cooccurrence", "pixie", "popular")
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +121,14 @@ def test_related_pins(client: wire_grpc.CandidateServiceStub) -> None:
 
 def test_all_sources_answer(built: Path) -> None:
     """With everything built each source proposes the pins of the query pin's board or kind."""
-    for client in serve(built, SOURCE_NAMES):
+    for client in serve(built, SPINE_SOURCES):
         request = wire.RetrieveCandidatesRequest(
             query_pins=[query_pin("cat03")], viewer=wire.Viewer(language="en"), seed=3
         )
 
         answer = client.RetrieveCandidates(request, timeout=10)
 
-        assert [found.source for found in answer.lists] == list(SOURCE_NAMES)
+        assert [found.source for found in answer.lists] == list(SPINE_SOURCES)
         others = {"cat00", "cat01", "cat02", "cat04"}
         assert set(ids_of(answer, "board_cooccurrence")) == others
         assert set(ids_of(answer, "pixie")) == others

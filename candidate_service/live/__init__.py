@@ -1,0 +1,1 @@
+"""What changed since the catalogue's generation: durable, seen at once, folded later."""
