@@ -1,1 +1,1 @@
-"""What changed since the catalogue's generation: durable, seen at once, folded later."""
+"""Changes since the catalogue's generation: durable, visible at once, folded into the next."""
