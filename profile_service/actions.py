@@ -256,3 +256,15 @@ def acted_pins(actions: ActionColumns, limit: int) -> tuple[list[str], list[str]
         elif len(acted) < limit:
             acted[pin_id] = is_hiding
     return list(acted), [pin_id for pin_id, is_hidden in acted.items() if is_hidden]
+
+
+def recent_actions(actions: ActionColumns, limit: int) -> ActionColumns:
+    """
+    The newest actions that speak for an interest (`evidence`), at most *limit*, newest first.
+
+    Args:
+        actions: Oldest first.
+        limit: How many at the most; 0 gives none.
+    """
+    rows = np.flatnonzero(evidence(actions)) if limit else np.empty(0, np.int64)
+    return actions.take(rows[::-1][:limit])

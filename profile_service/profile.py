@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profile_service.actions import ActionColumns, columns_of
+
 DAY_SECONDS = 86_400.0
+
+NO_ACTIONS = columns_of([])
 
 
 class ClusterOrigin(IntEnum):
@@ -83,6 +87,9 @@ class Profile:
         online_action_count: Actions since the batch run that are part of this.
         acted_pin_ids: Pins acted on, newest first, as many as were asked for.
         hidden_pin_ids: Those of them that the user hid or reported.
+        recent: The newest actions that speak for an interest, newest first, as many as were asked
+            for; not in the order that ActionColumns promises.
+        declared_pin_ids: What the user picked, in their order.
     """
 
     user_id: str
@@ -94,6 +101,8 @@ class Profile:
     online_action_count: int
     acted_pin_ids: Sequence[str] = ()
     hidden_pin_ids: Sequence[str] = ()
+    recent: ActionColumns = NO_ACTIONS
+    declared_pin_ids: Sequence[str] = ()
 
 
 def merge(parts: Sequence[tuple[Clusters, ClusterOrigin]]) -> tuple[Clusters, NDArray[np.uint8]]:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profile_service.actions import ActionColumns, acted_pins, columns_of, join
+from profile_service.actions import ActionColumns, acted_pins, join, recent_actions
 from profile_service.codec import Erasure
 from profile_service.generation_store import ProfileStore
 from profile_service.online import BatchPart, PinSpace, Rules, fold
-from profile_service.profile import Profile
+from profile_service.profile import NO_ACTIONS, Profile
 from profile_service.store import ActionLog
 from service_runtime.generations import Generation, Live
-
-NO_ACTIONS = columns_of([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,13 @@ class Profiles:
         self._online_action_count_max = online_action_count_max
 
     def current(
-        self, user_id: str, *, now: float, cluster_limit: int, acted_limit: int = 0
+        self,
+        user_id: str,
+        *,
+        now: float,
+        cluster_limit: int,
+        acted_limit: int = 0,
+        recent_limit: int = 0,
     ) -> Profile:
         """
         Read the interests of one user; empty and a cold start for someone unknown.
@@ -75,12 +79,14 @@ class Profiles:
             now: Unix seconds.
             cluster_limit: Clusters at the most, most important first.
             acted_limit: Pins that the user acted on at the most, newest first.
+            recent_limit: Actions that speak for an interest at the most, newest first.
         """
         known = self._read(user_id, self._online_action_count_max)
+        declared = self._log.declared_by(user_id)
         clusters, origins = fold(
             known.batch,
             known.online,
-            self._log.declared_by(user_id),
+            declared,
             self._space(),
             self._rules,
             now=now,
@@ -88,8 +94,9 @@ class Profiles:
         top = np.arange(min(cluster_limit, len(clusters)))
         acted: list[str] = []
         hidden: list[str] = []
+        everything = _all_of(known) if acted_limit or recent_limit else NO_ACTIONS
         if acted_limit:
-            acted, hidden = acted_pins(_all_of(known), acted_limit)
+            acted, hidden = acted_pins(everything, acted_limit)
         return Profile(
             user_id=user_id,
             clusters=clusters.take(top),
@@ -100,6 +107,8 @@ class Profiles:
             online_action_count=len(known.online),
             acted_pin_ids=acted,
             hidden_pin_ids=hidden,
+            recent=recent_actions(everything, recent_limit),
+            declared_pin_ids=declared.pin_ids if declared else (),
         )
 
     def history(self, user_id: str, limit: int) -> tuple[ActionColumns, bool]:

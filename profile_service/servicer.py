@@ -122,6 +122,7 @@ class ProfileServicer(pb_grpc.ProfileServiceServicer):
             now=self._clock(),
             cluster_limit=request.cluster_count_max or self._cluster_count_default,
             acted_limit=request.acted_pin_count_max,
+            recent_limit=request.recent_action_count_max,
         )
 
 
@@ -190,7 +191,19 @@ def _encode_profile(profile: Profile) -> pb.Profile:
         online_action_count=profile.online_action_count,
         acted_pin_ids=profile.acted_pin_ids,
         hidden_pin_ids=profile.hidden_pin_ids,
+        recent_actions=_encode_recent(profile.recent),
+        declared_pin_ids=profile.declared_pin_ids,
     )
+
+
+def _encode_recent(actions: ActionColumns) -> list[pb.RecentAction]:
+    rows = zip(
+        actions.pin_ids, actions.action_types.tolist(), actions.times_us.tolist(), strict=True
+    )
+    return [
+        pb.RecentAction(pin_id=pin_id, action_type=kind, action_time=_encode_time(time_us))
+        for pin_id, kind, time_us in rows
+    ]
 
 
 def _encode_actions(user_id: str, actions: ActionColumns) -> list[pb.Action]:

@@ -156,6 +156,7 @@ def test_ten_thousand_actions_fit_in_one_call(tmp_path: Path) -> None:
     [
         ("GetProfile", pb.GetProfileRequest(user_id="a", cluster_count_max=1001)),
         ("GetProfile", pb.GetProfileRequest(user_id="a", acted_pin_count_max=10_001)),
+        ("GetProfile", pb.GetProfileRequest(user_id="a", recent_action_count_max=101)),
         ("GetProfile", pb.GetProfileRequest()),
         ("BatchGetProfiles", pb.BatchGetProfilesRequest()),
         ("ListActions", pb.ListActionsRequest(user_id="a", limit=10_001)),
@@ -219,6 +220,53 @@ def test_declared_interests_make_a_cold_start_useful(tmp_path: Path) -> None:
     assert profile.is_cold_start
     assert {cluster.origin for cluster in profile.clusters} == {pb.CLUSTER_ORIGIN_DECLARED}
     assert sorted(cluster.medoid_pin_id for cluster in profile.clusters) == ["car", "tea"]
+
+
+def test_recent_actions_are_those_that_speak_of_taste(tmp_path: Path) -> None:
+    """Newest first, as many as asked for; what was hidden, taken back or only seen is left out."""
+    seconds = round(NOW)
+    sent = [
+        message("1", "tea", action_time={"seconds": seconds - 50}),
+        message("2", "car", action_time={"seconds": seconds - 40}),
+        message(
+            "3", "pot", action_type=pb.ACTION_TYPE_CLICK, action_time={"seconds": seconds - 30}
+        ),
+        message("4", "oak", action_type=pb.ACTION_TYPE_VIEW, action_time={"seconds": seconds - 20}),
+        message("5", "car", action_type=pb.ACTION_TYPE_HIDE, action_time={"seconds": seconds - 10}),
+    ]
+    with serving(tmp_path) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=sent))
+        request = pb.GetProfileRequest(user_id="anna", recent_action_count_max=5)
+        recent = stub.GetProfile(request).profile.recent_actions
+        one = pb.BatchGetProfilesRequest(user_ids=["anna", "bert"], recent_action_count_max=1)
+        several = stub.BatchGetProfiles(one).profiles
+        unasked = stub.GetProfile(pb.GetProfileRequest(user_id="anna")).profile
+
+    assert [(found.pin_id, found.action_type) for found in recent] == [
+        ("pot", pb.ACTION_TYPE_CLICK),
+        ("tea", pb.ACTION_TYPE_SAVE),
+    ]
+    assert [found.action_time.seconds for found in recent] == [seconds - 30, seconds - 50]
+    assert [[found.pin_id for found in profile.recent_actions] for profile in several] == [
+        ["pot"],
+        [],
+    ]
+    assert list(unasked.recent_actions) == []
+
+
+def test_declared_pins_are_told_in_their_order(tmp_path: Path) -> None:
+    """Also those that the catalogue does not know; an empty declaration takes them back."""
+    with serving(tmp_path) as stub:
+        get = pb.GetProfileRequest(user_id="anna")
+        stub.DeclareInterests(
+            pb.DeclareInterestsRequest(user_id="anna", pin_ids=["tea", "unheard of", "car"])
+        )
+        declared = stub.GetProfile(get).profile
+        stub.DeclareInterests(pb.DeclareInterestsRequest(user_id="anna"))
+        taken_back = stub.GetProfile(get).profile
+
+    assert list(declared.declared_pin_ids) == ["tea", "unheard of", "car"]
+    assert list(taken_back.declared_pin_ids) == []
 
 
 def test_full_map_is_told_with_its_remedy_while_reads_go_on(tmp_path: Path) -> None:
