@@ -8,6 +8,53 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
+class RecentActions:
+    """
+    What a user did lately that says something of taste, newest first. Arrays are parallel.
+
+    Attributes:
+        pin_ids: To which pin.
+        kinds: What, as the contract of profile_service spells it, lower-case: `save`, `click`, ….
+        times: When, Unix seconds, float64[r].
+    """
+
+    pin_ids: tuple[str, ...]
+    kinds: tuple[str, ...]
+    times: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """
+        Check that the arrays belong together.
+
+        Raises:
+            ValueError: If a length differs.
+        """
+        if not len(self.pin_ids) == len(self.kinds) == self.times.size:
+            raise ValueError("the arrays of recent actions differ in length")
+        self.times.setflags(write=False)
+
+    def __len__(self) -> int:
+        """Number of actions."""
+        return len(self.pin_ids)
+
+    def since(self, time: float, count_max: int) -> "RecentActions":
+        """The newest actions at or after a time, the newest one of each pin, at most so many."""
+        chosen: dict[str, int] = {}
+        for place, pin_id in enumerate(self.pin_ids):
+            if len(chosen) >= count_max or self.times[place] < time:
+                break
+            chosen.setdefault(pin_id, place)
+        places = list(chosen.values())
+        return RecentActions(
+            tuple(chosen), tuple(map(self.kinds.__getitem__, places)), self.times[places]
+        )
+
+
+NO_ACTIONS: Final = RecentActions((), (), np.empty(0, np.float64))
+"""Nothing was done lately."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """
     The interests of one user, most important first. Arrays become read-only.
@@ -24,6 +71,11 @@ class Profile:
         batch_time: Up to when the batch part knows the user, Unix seconds; 0 = no batch part.
         generation: Generation of the batch part; empty without one.
         missing_reason: Why profile_service could not be asked; empty where it answered.
+        recent_actions: What the user did lately, newest first.
+        declared_pin_ids: Interests that the user picked at sign-up, in their order.
+        language: The user's language; empty = not known.
+        country: The user's country; empty = not known.
+        segment: The segment that the operator put the user into; empty = none.
     """
 
     medoid_ids: tuple[str, ...]
@@ -36,6 +88,11 @@ class Profile:
     batch_time: float = 0.0
     generation: str = ""
     missing_reason: str = ""
+    recent_actions: RecentActions = NO_ACTIONS
+    declared_pin_ids: tuple[str, ...] = ()
+    language: str = ""
+    country: str = ""
+    segment: str = ""
 
     def __post_init__(self) -> None:
         """

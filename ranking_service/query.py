@@ -1,8 +1,10 @@
 """What a caller asks of ranking, as plain values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
+from typing import Final
 
 
 class Surface(IntEnum):
@@ -26,6 +28,64 @@ class Viewer:
     country: str = ""
 
 
+class Origin(IntEnum):
+    """Where a reader came from."""
+
+    UNSPECIFIED = 0
+    HOME = 1
+    SEARCH = 2
+    BOARD = 3
+    RELATED_PINS = 4
+    EXTERNAL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """
+    What the reader is doing now.
+
+    Attributes:
+        origin: Where the reader came from.
+        board_id: The board the reader came from or saves to; empty = none.
+        queries: The reader's latest searches, newest first.
+        platform: The client that shows the answer, lower-case; empty = not told.
+    """
+
+    origin: Origin = Origin.UNSPECIFIED
+    board_id: str = ""
+    queries: tuple[str, ...] = ()
+    platform: str = ""
+
+
+NO_CONTEXT: Final = RequestContext()
+"""Nothing is known of what the reader is doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinFilter:
+    """
+    Which pins may be in the answer; candidate_service reads it.
+
+    Attributes:
+        expression: In the language of docs/filters.md; empty = all pins.
+        name: A filter of candidate_service's configuration; empty = none.
+        parameters: Values of the placeholders.
+    """
+
+    expression: str = ""
+    name: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it lets everything through."""
+        return not (self.expression or self.name)
+
+
+NO_FILTER: Final = PinFilter()
+"""Lets everything through."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecommendQuery:
     """
@@ -41,6 +101,18 @@ class RecommendQuery:
         include_acted_pins: Whether pins that the user acted on may be in the answer.
         seed: Of sampling and walks, in [0, 2**64).
         request_id: Of the call; part of the answer's name.
+        context: What the reader is doing.
+        filter: Which pins may be in the answer.
+        excluded_owner_ids: Owners whose pins may not; the user always is one of them.
+        score_min: Least score of a pin, in [0, 1].
+        is_explained: Whether every pin comes with a full explanation.
+        page_token: Names an earlier answer whose next page this is; empty = none.
+        page_id: Lists that bear the same one show no pin twice; empty = none.
+        diversity: 0 to 1; None = as the scenario says.
+        rotation_rate: 0 to 1; None = as the scenario says.
+        rotation_seconds: None = as the scenario says.
+        scenario: Empty = the surface's own.
+        experiment_arms: Arms to take by experiment, whatever the user's hash says.
     """
 
     user_id: str
@@ -52,6 +124,18 @@ class RecommendQuery:
     include_acted_pins: bool
     seed: int
     request_id: str
+    context: RequestContext = NO_CONTEXT
+    filter: PinFilter = NO_FILTER
+    excluded_owner_ids: tuple[str, ...] = ()
+    score_min: float = 0.0
+    is_explained: bool = False
+    page_token: str = ""
+    page_id: str = ""
+    diversity: float | None = None
+    rotation_rate: float | None = None
+    rotation_seconds: float | None = None
+    scenario: str = ""
+    experiment_arms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +149,7 @@ class RankQuery:
         pin_ids: Distinct pins.
         viewer: Where the reader is.
         request_id: Of the call; part of the answer's name.
+        context: What the reader is doing.
     """
 
     user_id: str
@@ -72,6 +157,7 @@ class RankQuery:
     pin_ids: tuple[str, ...]
     viewer: Viewer
     request_id: str
+    context: RequestContext = NO_CONTEXT
 
     @property
     def surface(self) -> Surface:
