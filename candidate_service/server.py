@@ -18,6 +18,7 @@ from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
 from candidate_service.servicer import CandidateServicer
 from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
+from service_runtime.access import Role
 from service_runtime.config import core_count
 from service_runtime.errors import NotReady
 from service_runtime.generations import GenerationStore, GenerationWatcher
@@ -26,6 +27,21 @@ from service_runtime.telemetry import Metrics
 
 NAME = "candidate_service"
 SERVICE = "corkboard.candidate.v1.CandidateService"
+
+ROLES = {
+    "RetrieveCandidates": Role.READER,
+    "RetrieveBoards": Role.READER,
+    "GetPins": Role.READER,
+    "SearchPins": Role.READER,
+    "ListSources": Role.READER,
+    "UpsertPins": Role.WRITER,
+    "DeletePins": Role.WRITER,
+    "UpsertSaves": Role.WRITER,
+    "DeleteSaves": Role.WRITER,
+    "EraseUser": Role.OPERATOR,
+    "GetErasure": Role.OPERATOR,
+}
+"""What callers need for each method, where access is limited."""
 WARM_UP_PIN_COUNT = 16
 WARM_UP_S = 180.0
 """Compiling the kernels for the first time takes seconds, on a busy machine many."""
@@ -77,6 +93,7 @@ def build(config: CandidateConfig) -> Server:
         warm_up=begin,
         close=end,
         metrics=metrics,
+        roles=ROLES,
     )
 
 

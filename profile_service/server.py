@@ -19,12 +19,27 @@ from profile_service.profiles import Profiles
 from profile_service.recording import Recording
 from profile_service.servicer import ProfileServicer
 from profile_service.store import ActionLog, live_folder
+from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
 from service_runtime.grpc_server import Server
 from service_runtime.telemetry import Metrics
 
 NAME = "profile_service"
+
+ROLES = {
+    "GetProfile": Role.READER,
+    "BatchGetProfiles": Role.READER,
+    "ListActions": Role.READER,
+    "RecordActions": Role.WRITER,
+    "DeclareInterests": Role.WRITER,
+    "UpdateUser": Role.WRITER,
+    "AdjustCluster": Role.WRITER,
+    "MergeUsers": Role.WRITER,
+    "EraseUser": Role.OPERATOR,
+    "GetErasure": Role.OPERATOR,
+}
+"""What callers need for each method, where access is limited."""
 
 
 def build(config: ProfileConfig) -> Server:
@@ -79,6 +94,7 @@ def build(config: ProfileConfig) -> Server:
         warm_up=warm_up,
         close=close,
         metrics=metrics,
+        roles=ROLES,
     )
 
 

@@ -19,17 +19,32 @@ from ranking_service.recommend import Recommender
 from ranking_service.servicer import RankingServicer
 from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
+from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.errors import NotReady
 from service_runtime.event_log import EventLog
 from service_runtime.generation_store import GenerationStore
-from service_runtime.grpc_client import open_channel
+from service_runtime.grpc_client import channel_files, open_channel
 from service_runtime.grpc_server import Server
 from service_runtime.live import GenerationWatcher
 from service_runtime.telemetry import Metrics
 
 NAME: Final = "ranking_service"
 _SERVICE: Final = ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
+
+ROLES = {
+    "RecommendPins": Role.READER,
+    "RankPins": Role.READER,
+    "ExplainPin": Role.READER,
+    "ListModels": Role.READER,
+    "GetMemboost": Role.READER,
+    "GetExperiment": Role.READER,
+    "RecordImpressions": Role.WRITER,
+    "ResetMemboost": Role.OPERATOR,
+    "EraseUser": Role.OPERATOR,
+    "GetErasure": Role.OPERATOR,
+}
+"""What callers need for each method, where access is limited."""
 
 
 def build(config: RankingConfig) -> Server:
@@ -49,6 +64,8 @@ def build(config: RankingConfig) -> Server:
         open_channel,
         message_bytes_max=config.request_bytes_max,
         attempts_max=config.upstream_attempts_max,
+        tls=channel_files(config),
+        token_file=config.token_file,
     )
     channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
     recommender = Recommender(
@@ -80,6 +97,7 @@ def build(config: RankingConfig) -> Server:
         warm_up=start,
         close=close,
         metrics=metrics,
+        roles=ROLES,
     )
 
 

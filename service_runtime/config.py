@@ -159,6 +159,35 @@ class ServiceConfig(BaseSettings):
         description="Unix seconds at which the clock stands still (replays); 0 = runs.",
     )
 
+    # Who is let in, and as whom we call. All files are read again when they change.
+    tls_certificate_file: Path | None = Field(
+        default=None, description="Our certificate chain, PEM; unset = no encryption of our own."
+    )
+    tls_key_file: Path | None = Field(default=None, description="Its private key, PEM.")
+    tls_client_ca_file: Path | None = Field(
+        default=None,
+        description="Authorities, PEM; callers must show a certificate by one of them.",
+    )
+    tls_ca_file: Path | None = Field(
+        default=None,
+        description="Authorities of the services that we call, PEM; unset = call them plain.",
+    )
+    token_file: Path | None = Field(
+        default=None, description="Token that we show to the services that we call."
+    )
+    access_file: Path | None = Field(
+        default=None,
+        description="Who may call what (docs/security.md); unset = whoever reaches us.",
+    )
+
+    @model_validator(mode="after")
+    def _certificates_complete(self) -> "ServiceConfig":
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file need each other")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("tls_client_ca_file needs tls_certificate_file")
+        return self
+
     @model_validator(mode="after")
     def _deadline_below_its_maximum(self) -> "ServiceConfig":
         if self.deadline_seconds > self.deadline_seconds_max:

@@ -5,6 +5,8 @@ Every way in which our code says no.
 CorkboardError
 ├── InvalidRequest     the caller must change the request     INVALID_ARGUMENT
 ├── NotFound           the named thing is not there           NOT_FOUND
+├── NotAuthenticated   nobody knows who calls                 UNAUTHENTICATED
+├── PermissionDenied   the caller may not do this             PERMISSION_DENIED
 ├── NotReady           an operator must do something first    FAILED_PRECONDITION
 ├── Exhausted          a limit is reached; later may work     RESOURCE_EXHAUSTED
 ├── Unavailable        the other side cannot be reached       UNAVAILABLE
@@ -113,6 +115,14 @@ class InvalidRequest(CorkboardError):
 
 class NotFound(CorkboardError):
     """What the request names does not exist."""
+
+
+class NotAuthenticated(CorkboardError):
+    """The call brings no credentials, or none that are known."""
+
+
+class PermissionDenied(CorkboardError):
+    """The caller is known and may not do this."""
 
 
 class NotReady(CorkboardError):

@@ -10,20 +10,26 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from service_runtime.errors import Corrupted, NotReady
-from service_runtime.files import list_files, locked, sync_path, write_synced
+from service_runtime.files import locked, sync_path, write_synced
+from service_runtime.generation_folders import (
+    DRAFT_PREFIX,
+    OWNER,
+    prune,
+    published_ids,
+    seal_files,
+    sweep,
+)
 from service_runtime.manifest import (
     CURRENT,
     MANIFEST_FILE,
-    FileEntry,
     Manifest,
-    checksum_file,
     damage,
     next_id,
     read_manifest,
@@ -31,11 +37,6 @@ from service_runtime.manifest import (
     verify_file,
 )
 from service_runtime.telemetry import logger
-
-KEPT_COUNT: Final = 3
-_OWNER: Final = ".owner"
-_DRAFT_PREFIX: Final = ".draft-"
-_TRASH_PREFIX: Final = ".trash-"
 
 log = logger("service_runtime.generations")
 
@@ -88,7 +89,9 @@ class GenerationStore:
         except UnicodeDecodeError as fault:
             raise damage(artifact, path.parent, CURRENT, "a generation id", str(fault)) from fault
 
-    def current(self, artifact: str, *, format_version: int | None = None) -> Generation | None:
+    def current(
+        self, artifact: str, *, format_version: int | Collection[int] | None = None
+    ) -> Generation | None:
         """
         Return the current generation after checking every byte of it, None if there is none.
 
@@ -101,10 +104,19 @@ class GenerationStore:
         return self.verify(artifact, generation_id, format_version=format_version)
 
     def verify(
-        self, artifact: str, generation_id: str, *, format_version: int | None = None
+        self,
+        artifact: str,
+        generation_id: str,
+        *,
+        format_version: int | Collection[int] | None = None,
     ) -> Generation:
         """
         Open one generation after checking its manifest and each file's length and checksum.
+
+        Args:
+            artifact: Its name.
+            generation_id: Which.
+            format_version: The layouts that the caller reads; None = any.
 
         Raises:
             Corrupted: Naming artifact, file, what was expected, what is there, and the remedy.
@@ -117,27 +129,32 @@ class GenerationStore:
             raise damage(artifact, folder.parent, CURRENT, "an existing generation", found)
         manifest = read_manifest(artifact, folder)
         for field, expected, actual in (
-            ("artifact", artifact, manifest.artifact),
-            ("id", generation_id, manifest.id),
-            ("format version", format_version, manifest.format_version),
+            ("artifact", (artifact,), manifest.artifact),
+            ("id", (generation_id,), manifest.id),
+            ("format version", _versions(format_version), manifest.format_version),
         ):
-            if expected is not None and expected != actual:
+            if expected and actual not in expected:
+                wanted = " or ".join(str(one) for one in expected)
                 raise damage(
-                    artifact, folder, MANIFEST_FILE, f"{field} {expected}", f"{field} {actual}"
+                    artifact, folder, MANIFEST_FILE, f"{field} {wanted}", f"{field} {actual}"
                 )
         for name, entry in manifest.files.items():
             verify_file(artifact, folder, name, entry)
         return Generation(artifact, generation_id, folder, manifest)
 
     def open_latest_good(
-        self, artifact: str, *, format_version: int, skip: frozenset[str] = frozenset()
+        self,
+        artifact: str,
+        *,
+        format_version: int | Collection[int],
+        skip: frozenset[str] = frozenset(),
     ) -> Generation:
         """
         Return the current generation, or the newest good one before it if it is damaged.
 
         Args:
             artifact: Its name.
-            format_version: The layout the caller reads; other layouts count as damaged.
+            format_version: The layouts the caller reads; others count as damaged.
             skip: Ids that the caller has refused already.
 
         Raises:
@@ -159,7 +176,7 @@ class GenerationStore:
 
     def generations(self, artifact: str) -> list[str]:
         """Return the ids of all published generations, oldest first, unverified."""
-        return _published_ids(self.root / artifact)
+        return published_ids(self.root / artifact)
 
     def roll_back(self, artifact: str) -> Generation:
         """
@@ -171,7 +188,7 @@ class GenerationStore:
         folder = self.root / artifact
         with locked(folder):
             current_id = self._current_id_or_newest(artifact)
-            for generation_id in reversed(_published_ids(folder)):
+            for generation_id in reversed(published_ids(folder)):
                 if generation_id >= current_id:
                     continue
                 try:
@@ -225,10 +242,10 @@ class Draft:
     def __enter__(self) -> Self:
         """Make the draft's folder and mark it as ours for as long as this process lives."""
         with locked(self._folder):
-            _sweep(self._folder)
-            draft = self._folder / f"{_DRAFT_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
+            sweep(self._folder)
+            draft = self._folder / f"{DRAFT_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
             draft.mkdir()
-            self._owner = os.open(draft / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._owner = os.open(draft / OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._owner, fcntl.LOCK_EX)
             self._draft = draft
         return self
@@ -258,7 +275,7 @@ class Draft:
     def path(self, name: str) -> Path:
         """Return where to write the file or folder of this relative name; its parents are made."""
         parts = Path(name).parts
-        if not parts or Path(name).is_absolute() or parts[0] in {MANIFEST_FILE, _OWNER, ".."}:
+        if not parts or Path(name).is_absolute() or parts[0] in {MANIFEST_FILE, OWNER, ".."}:
             message = f"{name!r} cannot be the name of a file in a generation"
             raise ValueError(message)
         path = self.folder / name
@@ -285,10 +302,10 @@ class Draft:
             OSError: If the disk is full or refuses; the old one stays current.
         """
         draft = self.folder
-        files = _seal_files(draft)
+        files = seal_files(draft)
         with locked(self._folder):
             creation_time_us = time.time_ns() // 1000
-            generation_id = next_id(creation_time_us, _published_ids(self._folder))
+            generation_id = next_id(creation_time_us, published_ids(self._folder))
             manifest = Manifest(
                 artifact=self.artifact,
                 id=generation_id,
@@ -302,7 +319,7 @@ class Draft:
                 files=files,
             )
             write_synced(draft / MANIFEST_FILE, render_manifest(manifest))
-            (draft / _OWNER).unlink()
+            (draft / OWNER).unlink()
             sync_path(draft)
             final = self._folder / generation_id
             draft.rename(final)
@@ -314,9 +331,16 @@ class Draft:
             )
             write_synced(self._folder / CURRENT, f"{generation_id}\n".encode("ascii"))
             self._draft = None
-            _prune(self._folder, generation_id)
+            prune(self._folder, generation_id)
         log.info("generation.published", artifact=self.artifact, generation=generation_id)
         return generation
+
+
+def _versions(given: int | Collection[int] | None) -> tuple[int, ...]:
+    """Return the versions that are read, none for any."""
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, int) else tuple(sorted(given))
 
 
 def _checked_name(artifact: str) -> str:
@@ -334,59 +358,3 @@ def build_hint(artifact: str) -> str:
 def log_refusal(artifact: str, generation_id: str, fault: Exception) -> None:
     """Log that a generation was found bad and is passed over."""
     log.error("generation.refused", artifact=artifact, generation=generation_id, reason=str(fault))
-
-
-def _seal_files(draft: Path) -> dict[str, FileEntry]:
-    """Make all files and folders of a draft durable and return their checksums."""
-    entries: dict[str, FileEntry] = {}
-    for name, path in list_files(draft).items():
-        if name in {_OWNER, MANIFEST_FILE}:
-            continue
-        sync_path(path)
-        entries[name] = checksum_file(path)
-    for folder in (path for path in draft.rglob("*") if path.is_dir()):
-        sync_path(folder)
-    return entries
-
-
-def _published_ids(folder: Path) -> list[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return []
-    return sorted(
-        entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-    )
-
-
-def _sweep(folder: Path) -> None:
-    """Remove drafts whose process is gone and half-removed generations; needs the lock."""
-    for entry in list(folder.iterdir()):
-        is_dead_draft = entry.name.startswith(_DRAFT_PREFIX) and not _is_owned(entry)
-        if is_dead_draft or entry.name.startswith(_TRASH_PREFIX):
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name.startswith(f".{CURRENT}."):
-            entry.unlink(missing_ok=True)
-
-
-def _is_owned(draft: Path) -> bool:
-    try:
-        descriptor = os.open(draft / _OWNER, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _prune(folder: Path, current_id: str) -> None:
-    """Keep the last generations and the current one; needs the lock."""
-    for generation_id in _published_ids(folder)[:-KEPT_COUNT]:
-        if generation_id != current_id:
-            trash = folder / f"{_TRASH_PREFIX}{generation_id}"
-            (folder / generation_id).rename(trash)
-            shutil.rmtree(trash, ignore_errors=True)

@@ -11,7 +11,8 @@ beside the old one and swapped in when it has proved good. A bad one is refused 
 one serves.
 """
 
-from service_runtime.generation_store import KEPT_COUNT, Draft, Generation, GenerationStore
+from service_runtime.generation_folders import KEPT_COUNT
+from service_runtime.generation_store import Draft, Generation, GenerationStore
 from service_runtime.live import GenerationWatcher, Live
 from service_runtime.manifest import FileEntry, Manifest
 

@@ -9,14 +9,18 @@ Hedging is not used: gRPC Python accepts a hedging policy and ignores it.
 """
 
 import json
-from collections.abc import Sequence
-from typing import TypeVar
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
 from service_runtime.call_context import current_request_id, remaining_seconds
+from service_runtime.config import ServiceConfig
 from service_runtime.errors import DeadlineExceeded
 from service_runtime.grpc_errors import from_rpc_error
+from service_runtime.tls import ChannelSource, FollowingChannel, TlsFiles
 
 REQUEST_ID_KEY = "x-request-id"
 """Metadata key under which the id of a request travels from service to service."""
@@ -33,9 +37,11 @@ def open_channel(
     keepalive_seconds: float = 30.0,
     watches_health: bool = False,
     options: Sequence[tuple[str, int | str]] = (),
+    tls: TlsFiles | None = None,
+    token_file: Path | None = None,
 ) -> grpc.Channel:
     """
-    Open a channel without encryption (a mesh's sidecar, or this machine). Connects at first use.
+    Open a channel; it connects at first use.
 
     Args:
         target: `host:port`, or any gRPC name; `dns:///name:port` spreads calls over all addresses.
@@ -48,9 +54,15 @@ def open_channel(
         watches_health: Follow the health service of each address and skip those NOT_SERVING. For
             direct connections only: a proxy would answer with the health of one backend.
         options: Further channel arguments, stronger than the ones above.
+        tls: Encrypt, with these certificates; they are read again when they change. None = plain:
+            a mesh's sidecar encrypts, or nothing leaves this machine.
+        token_file: File of a token to show with every call; read again when it changes.
 
     Returns:
         A channel to close when done; safe from all threads.
+
+    Raises:
+        TlsFailed: A certificate cannot be used.
     """
     base: list[tuple[str, int | str]] = [
         ("grpc.service_config", _service_config(attempts_max, watches_health=watches_health)),
@@ -66,8 +78,73 @@ def open_channel(
         ("grpc.max_reconnect_backoff_ms", 2000),
     ]
     names = {name for name, _ in options}
-    kept = [pair for pair in base if pair[0] not in names]
-    return grpc.insecure_channel(target, [*kept, *options])
+    kept = [*(pair for pair in base if pair[0] not in names), *options]
+    shown = [] if token_file is None else [_Token(token_file)]
+    if tls is None:
+        return grpc.intercept_channel(grpc.insecure_channel(target, kept), *shown)
+    source = ChannelSource(tls)
+    # A changed certificate needs a new connection, and equal arguments would share the old one.
+    alone = [*kept, ("grpc.use_local_subchannel_pool", 1)]
+
+    def opened() -> grpc.Channel:
+        channel = grpc.secure_channel(target, source.credentials(), alone)
+        return grpc.intercept_channel(channel, *shown)
+
+    return FollowingChannel(opened, source, clock=time.monotonic)
+
+
+def channel_files(config: ServiceConfig) -> TlsFiles | None:
+    """The certificates of a service's channels to other services; None = plain."""
+    if config.tls_ca_file is None:
+        return None
+    return TlsFiles(config.tls_certificate_file, config.tls_key_file, config.tls_ca_file)
+
+
+class _Details(NamedTuple):
+    """What gRPC tells an interceptor of a call, with more metadata."""
+
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str | bytes]]
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Token(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg,unused-ignore]
+    """Shows a token with every call, as the file holds it at that time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mtime = -1
+        self._token = ""
+
+    def intercept_unary_unary(
+        self, continuation: Callable[..., Any], client_call_details: Any, request: Any
+    ) -> Any:
+        """Add the token and go on."""
+        details = client_call_details
+        shown = (*(details.metadata or ()), ("authorization", f"Bearer {self._current()}"))
+        return continuation(
+            _Details(
+                details.method,
+                details.timeout,
+                shown,
+                details.credentials,
+                details.wait_for_ready,
+                details.compression,
+            ),
+            request,
+        )
+
+    def _current(self) -> str:
+        try:
+            mtime = self._path.stat().st_mtime_ns
+            if mtime != self._mtime:
+                self._token, self._mtime = self._path.read_text(encoding="utf-8").strip(), mtime
+        except OSError:
+            pass  # being replaced just now: the one we had may still do
+        return self._token
 
 
 def call(

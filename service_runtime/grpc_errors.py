@@ -21,8 +21,10 @@ from service_runtime.errors import (
     FieldViolation,
     Internal,
     InvalidRequest,
+    NotAuthenticated,
     NotFound,
     NotReady,
+    PermissionDenied,
     Unavailable,
 )
 
@@ -36,6 +38,8 @@ DETAILS_BYTES_MAX = 3000
 FAMILIES: dict[type[CorkboardError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     # Not UNAVAILABLE: clients and meshes retry that, and no retry publishes a missing generation.
     NotReady: grpc.StatusCode.FAILED_PRECONDITION,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,12 +24,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service_runtime import validation
+from service_runtime.access import Access, Role
 from service_runtime.blas import use_one_blas_thread
 from service_runtime.config import ServiceConfig, load_config, print_config
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
 from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
 from service_runtime.telemetry import Metrics, configure_logging, logger
+from service_runtime.tls import TlsFiles, server_credentials
 from service_runtime.worker_pool import Pools
 
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
@@ -60,6 +62,7 @@ class Server:
         close: Called when no call runs any more; closes stores. Also after a failed warm-up.
         metrics: The service's own; None = made here.
         interceptors: Further ones, run before ours.
+        roles: What callers need for each method, by its bare name; read where access is limited.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Server:
         close: Callable[[], None] = _nothing,
         metrics: Metrics | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
+        roles: Mapping[str, Role] | None = None,
     ) -> None:
         self.config = config
         self.name = name
@@ -85,7 +89,8 @@ class Server:
         self.stop_requests = StopRequests()
         self._stopped: bool | None = None
         self._pools = Pools(config.workers())
-        self._calls = CallInterceptor(name, config, self.metrics, self._pools)
+        access = _open_access(config, self._service_names, roles or {})
+        self._calls = CallInterceptor(name, config, self.metrics, self._pools, access)
         self._health = health.HealthServicer()
         self._grpc = grpc.server(
             self._pools.calls,
@@ -188,7 +193,10 @@ class Server:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         address = f"{host}:{self.config.port}"
         try:
-            port = self._grpc.add_insecure_port(address)
+            if self.config.tls_certificate_file is None:
+                port = self._grpc.add_insecure_port(address)
+            else:
+                port = self._grpc.add_secure_port(address, server_credentials(_files(self.config)))
         except RuntimeError as error:
             raise BindFailed(f"{self.name} cannot listen on {address}") from error
         if port == 0:
@@ -208,6 +216,23 @@ class Server:
         status = statuses.SERVING if is_serving else statuses.NOT_SERVING
         for name in ("", *self._service_names):
             self._health.set(name, status)
+
+
+def _files(config: ServiceConfig) -> TlsFiles:
+    """The server's side of the certificates."""
+    return TlsFiles(config.tls_certificate_file, config.tls_key_file, config.tls_client_ca_file)
+
+
+def _open_access(
+    config: ServiceConfig, service_names: Sequence[str], roles: Mapping[str, Role]
+) -> Access | None:
+    """Who may call what; None where everybody may."""
+    if config.access_file is None:
+        return None
+    named = {
+        f"/{service}/{method}": role for service in service_names for method, role in roles.items()
+    }
+    return Access(config.access_file, named)
 
 
 def run_service(

@@ -1,10 +1,11 @@
 """
 What happens around every call of a service, in one interceptor because each costs time.
 
-In order: refuse when warming up or overloaded; request id; deadline budget; constraints of the
-request (protovalidate); the call; error to status; metrics; one log line. Only calls with one
-request and one answer are dressed so; health, reflection and channelz get threads of their own and
-are neither logged nor counted.
+In order: refuse when warming up or overloaded; request id; deadline budget; may the caller do this;
+constraints of the request (protovalidate); the call; error to status; metrics; one log line. Only
+calls with one request and one answer are dressed so; health, reflection and channelz get threads of
+their own and are neither logged nor counted; where access is limited, the latter two are for
+operators. What operators do is also written to the audit log (`audit.recorded`).
 
 Metrics (with the service's name in front): `requests_total{method,code}`,
 `request_seconds{method}`, `queue_seconds`, `requests_in_flight`, `requests_waiting`.
@@ -13,13 +14,14 @@ Metrics (with the service's name in front): `requests_total{method,code}`,
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import count
 from typing import Any, NamedTuple
 
 import grpc
 
+from service_runtime.access import FORWARDED_KEY, TOKEN_KEY, Access, Credentials, Role
 from service_runtime.call_context import (
     current_request_id,
     deadline_var,
@@ -38,7 +40,7 @@ from service_runtime.errors import (
 )
 from service_runtime.grpc_client import REQUEST_ID_KEY
 from service_runtime.grpc_errors import to_status
-from service_runtime.telemetry import Metrics, logger
+from service_runtime.telemetry import Metrics, audit, logger
 from service_runtime.validation import check
 from service_runtime.worker_pool import Pools, WorkerPool
 
@@ -72,10 +74,19 @@ class CallInterceptor(grpc.ServerInterceptor):
         config: Deadlines and limits.
         metrics: Where the counts go.
         pools: Threads; the length of their queue decides on refusals.
+        access: Who may call what; None = everybody everything.
     """
 
-    def __init__(self, name: str, config: ServiceConfig, metrics: Metrics, pools: Pools) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ServiceConfig,
+        metrics: Metrics,
+        pools: Pools,
+        access: Access | None = None,
+    ) -> None:
         self.is_ready = False
+        self._access = access
         self._name = name
         self._config = config
         self._pools = pools
@@ -113,6 +124,8 @@ class CallInterceptor(grpc.ServerInterceptor):
     def _dress(self, method: str, handler: Handler) -> _Dressed:
         if method.startswith("/grpc."):
             pool = self._pools.health if "/grpc.health." in method else self._pools.admin
+            if self._access is not None and "/grpc.health." not in method:
+                handler = _guarded(handler, self._operators_only)
             apart = _on_pool(handler, pool)
             return _Dressed(handler, apart, apart)
         if handler.unary_unary is None:
@@ -123,16 +136,19 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def _served(self, method: str, behavior: Behavior) -> Behavior:
         """The behavior with everything around it; the hot path of every service."""
-        name, metrics = method.rpartition("/")[2], self._metrics
+        name, metrics, access = method.rpartition("/")[2], self._metrics, self._access
+        is_audited = access is not None and access.needs(method) is Role.OPERATOR
 
         def serve(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.monotonic()
             waited = started - _arrival_var.get(started)
             peer = context.peer()
             metrics.begin()
-            error = ""
+            error = caller = ""
             try:
                 self._begin(context)
+                if access is not None:
+                    caller = access.admit(method, _credentials(context))
                 check(request)
                 return behavior(request, context)
             except Exception as exception:
@@ -145,6 +161,8 @@ class CallInterceptor(grpc.ServerInterceptor):
                     time.time(), name, code, seconds, waited, peer, request_id_var.get(), error
                 )
                 self.lines.add(note)
+                if is_audited:
+                    audit(name, caller=caller, code=code)
 
         return serve
 
@@ -177,6 +195,14 @@ class CallInterceptor(grpc.ServerInterceptor):
             context.abort_with_status(status)
         return str(error)
 
+    def _operators_only(self, context: grpc.ServicerContext) -> None:
+        """Abort a call of reflection or channelz that does not come from an operator."""
+        assert self._access is not None
+        try:
+            self._access.admit_role(Role.OPERATOR, _credentials(context))
+        except CorkboardError as error:
+            context.abort_with_status(to_status(error, domain=self._name))
+
     def _refused(self, method: str) -> Behavior:
         name = method.rpartition("/")[2]
 
@@ -191,6 +217,36 @@ class CallInterceptor(grpc.ServerInterceptor):
             context.abort_with_status(status)
 
         return refuse
+
+
+def _credentials(context: grpc.ServicerContext) -> Credentials:
+    """What a call brings along to say who calls."""
+    token = forwarded = ""
+    for key, value in context.invocation_metadata():
+        if key == TOKEN_KEY and isinstance(value, str) and value.lower().startswith("bearer "):
+            token = value[7:].strip()
+        elif key == FORWARDED_KEY and isinstance(value, str):
+            forwarded = value
+    auth: Mapping[str, Sequence[bytes]] = context.auth_context()  # type: ignore[assignment]
+    names = [*auth.get("spiffe_id", ()), *auth.get("x509_subject_alternative_name", ())]
+    commons = [b"cn:" + name for name in auth.get("x509_common_name", ())]
+    identities = dict.fromkeys(name.decode("utf-8", "replace") for name in (*names, *commons))
+    return Credentials(tuple(identities), token, forwarded)
+
+
+def _guarded(handler: Handler, guard: Callable[[grpc.ServicerContext], None]) -> Handler:
+    """The same handler behind a guard that aborts."""
+    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+        behavior = getattr(handler, kind)
+        if behavior is not None:
+
+            def guarded(request: Any, context: grpc.ServicerContext, *, to: Any = behavior) -> Any:
+                guard(context)
+                return to(request, context)
+
+            make = getattr(grpc, f"{kind}_rpc_method_handler")
+            return make(guarded, handler.request_deserializer, handler.response_serializer)
+    return handler
 
 
 def _final_code(context: grpc.ServicerContext) -> str:

@@ -5,7 +5,7 @@ Import from `service_runtime.generations`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
@@ -36,7 +36,7 @@ class Live(Generic[T]):
         self,
         store: GenerationStore,
         artifact: str,
-        format_version: int,
+        format_version: int | Collection[int],
         open: Callable[[Generation], T],  # noqa: A002  it is what the argument does
         *,
         on_swap: Callable[[Generation, T], None] | None = None,
@@ -48,7 +48,7 @@ class Live(Generic[T]):
         Args:
             store: Where generations are.
             artifact: Its name.
-            format_version: The layout that *open* reads.
+            format_version: The layouts that *open* reads.
             open: Makes the value. It may raise `NotReady` to be asked again at the next poll (when
                 it needs another artifact to be swapped first); any other error refuses the
                 generation.

@@ -6,6 +6,7 @@ dotted noun and a past verb, the rest are keys. A log that cannot be written nev
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -75,6 +76,24 @@ def logger(name: str) -> FilteringBoundLogger:
         configure_logging("warning", "")
     bound: FilteringBoundLogger = structlog.get_logger(component=name)
     return bound
+
+
+def audit(action: str, **facts: object) -> None:
+    """
+    Write a line of the audit log: who did what that takes something back or changes the rules.
+
+    Args:
+        action: What was done: a method's name, `import`, `publish`, `roll_back`.
+        facts: Who (`caller`), to what, with which result; never names of users, see `hashed`.
+    """
+    logger("audit").warning(
+        "audit.recorded", action=action, request_id=request_id_var.get(), **facts
+    )
+
+
+def hashed(name: str) -> str:
+    """A name of a person as logs may have it: 12 hex digits, the same for the same name."""
+    return hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
 
 
 class Metrics:

@@ -88,7 +88,7 @@ def make_config(**fields: Any) -> ServiceConfig:
 
 def make_server(behavior: Behavior = same, *, name: str = "echo", **arguments: Any) -> Server:
     """A server of the echo method, not started; arguments are a config's fields or Server's."""
-    own = {"warm_up", "close", "metrics", "interceptors"} & set(arguments)
+    own = {"warm_up", "close", "metrics", "interceptors", "roles"} & set(arguments)
     chosen = {key: arguments.pop(key) for key in own}
     return Server(
         make_config(**arguments),

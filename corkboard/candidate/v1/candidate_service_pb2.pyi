@@ -234,19 +234,23 @@ class Viewer(_message.Message):
 
     LANGUAGE_FIELD_NUMBER: _builtins.int
     COUNTRY_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """Language as in BCP 47, for example `ja`."""
     country: _builtins.str
     """Country as in ISO 3166, for example `JP`."""
+    segment: _builtins.str
+    """Segment that the operator's configuration knows, for example a gender; empty: none."""
     def __init__(
         self,
         *,
         language: _builtins.str = ...,
         country: _builtins.str = ...,
+        segment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "language", b"language"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "language", b"language", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
