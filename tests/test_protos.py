@@ -40,7 +40,7 @@ def reachable(message: Descriptor, seen: set[str] | None = None) -> list[FieldDe
     seen.add(message.full_name)
     fields = list(message.fields)
     for field in message.fields:
-        if field.message_type is not None:
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             fields += reachable(field.message_type, seen)
     return fields
 
@@ -70,8 +70,12 @@ def test_every_request_field_is_bounded(request_type: Descriptor) -> None:
     for field in reachable(request_type):
         rules = field.GetOptions().Extensions[validate_pb2.field]
         bounded = rules.ByteSize() > 0
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            bounded = all(
+                (rules.map.max_pairs, rules.map.keys.ByteSize(), rules.map.values.ByteSize())
+            )
         free = field.type == FieldDescriptor.TYPE_BOOL or field.message_type is not None
-        seed = field.name == "seed"  # all 64 bits are fine
+        seed = field.name in {"seed", "image_hash"}  # all 64 bits are fine
         if not (bounded or seed or (free and not field.is_repeated)):
             unbounded.append(field.full_name)
 
