@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Event
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from candidate_service.live.segment import EMPTY, LiveSegment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
 
@@ -26,10 +27,12 @@ class Stop:
     Attributes:
         deadline: Reading of *clock* from which on the answer is no longer wanted; inf = never.
         clock: Monotonic seconds.
+        cancelled: Set when the asker went away before that; shared with the stops derived from it.
     """
 
     deadline: float
     clock: Callable[[], float]
+    cancelled: Event = field(default_factory=Event)
 
     @classmethod
     def never(cls) -> Self:
@@ -43,11 +46,23 @@ class Stop:
 
     def expired(self) -> bool:
         """Say whether to give up now; costs well under a microsecond, ask every millisecond."""
-        return self.clock() >= self.deadline
+        return self.clock() >= self.deadline or self.cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Let it come now, for whoever holds this stop or a share of it."""
+        self.cancelled.set()
 
     def remaining_seconds(self) -> float:
         """Return the seconds left, >= 0; inf when there is no end."""
-        return max(0.0, self.deadline - self.clock())
+        return 0.0 if self.cancelled.is_set() else max(0.0, self.deadline - self.clock())
+
+    def share(self, ratio: float) -> Self:
+        """Return a stop that comes when *ratio* of the time left is used up, ratio in (0, 1]."""
+        if ratio >= 1 or math.isinf(self.deadline):
+            return self
+        now = self.clock()
+        deadline = now + ratio * max(0.0, self.deadline - now)
+        return type(self)(deadline, self.clock, self.cancelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +72,26 @@ class Segment:
     Attributes:
         language: Language tag as the catalogue spells it, such as `en`.
         country: Country code as the catalogue spells it, such as `NL`.
+        name: Further segment that the operator defined, such as an age group; chooses prepared
+            lists only.
     """
 
     language: str = ""
     country: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMask:
+    """The part of a filter that is the same for whoever uses it, so that answers can be kept.
+
+    Attributes:
+        key: Equal keys have equal masks over the catalogue's rows of one generation.
+        mask: Rows for which it holds, bool[row_count], read-only.
+    """
+
+    key: Hashable
+    mask: NDArray[np.bool_]
 
 
 class QueryMerge(StrEnum):
@@ -92,7 +123,9 @@ class CandidateQuery:
             that no artifact knows.
         allowed: Which rows may be proposed, bool[row_count] with the live rows; None = all. False
             = hidden, deleted, expired or filtered out. A source may use it itself where that fills
-            its list better; it need not.
+            its list better; it need not. Rows beyond its end are younger than the query.
+        shared: The request's filter as part of `allowed`, for sources that remember answers; None
+            without a filter. Removed pins and excluded owners are in `allowed` only.
         session_rows: What the user just acted on, int32[s], newest first, known pins only.
         declared_rows: Interests picked at sign-up, int32[k], known pins only.
         query_text: Words the user just searched for; empty = none.
@@ -112,6 +145,7 @@ class CandidateQuery:
     excluded_rows: NDArray[np.int32] = field(default_factory=_no_rows)
     live: LiveSegment = EMPTY
     allowed: NDArray[np.bool_] | None = None
+    shared: SharedMask | None = None
     session_rows: NDArray[np.int32] = field(default_factory=_no_rows)
     declared_rows: NDArray[np.int32] = field(default_factory=_no_rows)
     query_text: str = ""
