@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from candidate_service import catalogue
@@ -33,11 +33,14 @@ class Artifacts:
         self._on_refused = on_refused
         self._lives: dict[str, Live[Any]] = {}
         self._catalogue: Live[Catalogue] = self._open(
-            catalogue.ARTIFACT, catalogue.FORMAT_VERSION, open_catalogue
+            catalogue.ARTIFACT, catalogue.READABLE_VERSIONS, open_catalogue
         )
 
     def add(
-        self, artifact: str, format_version: int, open_generation: Callable[[Generation], T]
+        self,
+        artifact: str,
+        format_version: int | Collection[int],
+        open_generation: Callable[[Generation], T],
     ) -> Callable[[], T]:
         """Open an artifact, if there is one yet.
 
@@ -100,7 +103,10 @@ class Artifacts:
         return list(self._lives.values())
 
     def _open(
-        self, artifact: str, format_version: int, open_generation: Callable[[Generation], T]
+        self,
+        artifact: str,
+        format_version: int | Collection[int],
+        open_generation: Callable[[Generation], T],
     ) -> Live[T]:
         live = Live(
             self._store,

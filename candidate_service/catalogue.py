@@ -7,11 +7,13 @@ first build and carried on).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service_runtime.errors import Corrupted
@@ -19,7 +21,9 @@ from service_runtime.generations import Draft, Generation
 from service_runtime.id_table import IdTable
 
 ARTIFACT: Final = "catalogue"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+READABLE_VERSIONS: Final = frozenset({1, 2})
+"""Version 1 ends with `creation_time_us`; of what came later it knows nothing."""
 IDS_FOLDER: Final = "pin_ids"
 PINS_FILE: Final = "pins.arrow"
 PINS_SCHEMA: Final = pa.schema(
@@ -32,9 +36,16 @@ PINS_SCHEMA: Final = pa.schema(
         ("owner_id", pa.large_string()),
         ("image_url", pa.large_string()),
         ("creation_time_us", pa.int64()),
+        ("attributes", pa.map_(pa.large_string(), pa.large_string())),
+        ("quality", pa.float32()),
+        ("is_hidden", pa.bool_()),
+        ("is_deleted", pa.bool_()),
+        ("expiration_time_us", pa.int64()),
+        ("image_hash", pa.uint64()),
     ]
 )
 """What is kept of each pin, nulls where nothing was imported; one record batch, row aligned."""
+_COLUMN_COUNTS: Final = {1: 8, 2: len(PINS_SCHEMA)}
 
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_catalogue"
 
@@ -46,21 +57,62 @@ class Catalogue:
         ids: Pin ids to rows and back.
         pins: What is known of each row, columns of `PINS_SCHEMA`, mapped from the file.
         id_space: Name of the row space; artifacts of another one do not fit.
+        live_positions: Up to which position of each live log, by its name, changes are in here.
+        dimensions: Of the imported `vector`, `text_vector` and `visual_vector`; none where no pin
+            has one.
     """
 
-    def __init__(self, ids: IdTable, pins: pa.Table, id_space: str) -> None:
+    def __init__(
+        self,
+        ids: IdTable,
+        pins: pa.Table,
+        id_space: str,
+        *,
+        live_positions: Mapping[str, int] | None = None,
+        dimensions: Mapping[str, int] | None = None,
+    ) -> None:
         """Take parts that belong together; use `open_catalogue`."""
         self.ids = ids
         self.pins = pins
         self.id_space = id_space
+        self.live_positions = dict(live_positions or {})
+        self.dimensions = dict(dimensions or {})
 
     def __len__(self) -> int:
-        """Return the number of pins."""
+        """Return the number of pins, deleted ones included: they keep their rows."""
         return len(self.ids)
 
     def known_of(self, rows: NDArray[np.int32]) -> pa.Table:
         """Return what is known of some rows, in their order; a row of -1 gives nulls."""
         return self.pins.take(pa.array(rows, mask=rows < 0))
+
+    def lineage(self) -> dict[str, Any]:
+        """Return what every artifact in this row space says in its manifest's details.
+
+        `id_space`: whose rows these are. `live_positions`: what was changed in the service after
+        them may be missing in the artifact, so the segment of live changes must have it.
+        """
+        return {"id_space": self.id_space, "live_positions": self.live_positions}
+
+    def deleted(self) -> NDArray[np.bool_]:
+        """Return which pins are deleted, bool[n]: jobs leave them out of what can be proposed."""
+        return _flags(self.pins, "is_deleted")
+
+    def not_proposed(self, now_us: int) -> NDArray[np.bool_]:
+        """Return which pins are deleted, hidden, or expired at a time, bool[n]."""
+        gone = self.deleted() | _flags(self.pins, "is_hidden")
+        expires = self.pins.column("expiration_time_us")
+        if expires.null_count < len(self):
+            gone |= _whole(pc.fill_null(pc.less_equal(expires, now_us), False))
+        return gone
+
+
+def inherited_lineage(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an artifact that is made of another one takes over from that one's details."""
+    return {
+        "id_space": details["id_space"],
+        "live_positions": details.get("live_positions", {}),
+    }
 
 
 def write_catalogue(draft: Draft, ids: IdTable, pins: pa.Table) -> None:
@@ -87,7 +139,7 @@ def open_catalogue(generation: Generation) -> Catalogue:
         Corrupted: Its parts do not fit each other.
     """
     ids = IdTable.open(generation.path / IDS_FOLDER)
-    pins = _mapped(generation.file(PINS_FILE))
+    pins = _mapped(generation.file(PINS_FILE), generation.manifest.format_version)
     details: dict[str, Any] = dict(generation.manifest.details)
     counts = {len(ids), pins.num_rows, details.get("pin_count")}
     if len(counts) != 1 or not details.get("id_space"):
@@ -95,14 +147,34 @@ def open_catalogue(generation: Generation) -> Catalogue:
             f"catalogue {generation.id}: {len(ids)} ids, {pins.num_rows} pins, details {details}",
             hint=_HINT,
         )
-    return Catalogue(ids, pins, str(details["id_space"]))
+    return Catalogue(
+        ids,
+        pins,
+        str(details["id_space"]),
+        live_positions=details.get("live_positions"),
+        dimensions=details.get("dimensions"),
+    )
 
 
-def _mapped(path: Path) -> pa.Table:
+def _mapped(path: Path, format_version: int) -> pa.Table:
     try:
         pins = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
     except (OSError, pa.ArrowInvalid) as fault:
         raise Corrupted(f"{path} cannot be read: {fault}", hint=_HINT) from fault
-    if pins.schema != PINS_SCHEMA:
+    expected = list(PINS_SCHEMA)[: _COLUMN_COUNTS[format_version]]
+    if list(pins.schema) != expected:
         raise Corrupted(f"{path} has the columns {pins.schema.names}", hint=_HINT)
+    for field in list(PINS_SCHEMA)[len(expected) :]:
+        pins = pins.append_column(field, pa.nulls(pins.num_rows, field.type))
     return pins
+
+
+def _flags(pins: pa.Table, name: str) -> NDArray[np.bool_]:
+    column = pins.column(name)
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.bool_)
+    return _whole(pc.fill_null(column, False))
+
+
+def _whole(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    return np.array(column.to_numpy(zero_copy_only=False), np.bool_)

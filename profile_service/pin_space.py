@@ -17,6 +17,8 @@ from service_runtime.vector_table import VectorTable
 CATALOGUE: Final = "catalogue"
 PIN_VECTORS: Final = "pin_vectors"
 FORMAT_VERSION: Final = 1
+CATALOGUE_FORMATS: Final = (1, 2)
+"""Layouts of the catalogue that are read; only its ids are."""
 
 _NO_VECTORS: Final = np.zeros((0, 1), np.float32)
 
@@ -56,7 +58,7 @@ class LivePins:
 
     def __init__(self, store: GenerationStore) -> None:
         """Open what there is; without a catalogue there are simply no vectors."""
-        self.catalogue = Live(store, CATALOGUE, FORMAT_VERSION, open_ids)
+        self.catalogue = Live(store, CATALOGUE, CATALOGUE_FORMATS, open_ids)
         self.vectors = Live(store, PIN_VECTORS, FORMAT_VERSION, self._open_vectors)
 
     def get(self) -> CataloguePins:

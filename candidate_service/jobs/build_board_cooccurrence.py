@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from candidate_service import cooccurrence, graph, pair_kernels
+from candidate_service import catalogue, cooccurrence, graph, pair_kernels
 from candidate_service.config import CandidateConfig
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.graph import PinBoardGraph
@@ -72,7 +72,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             inputs={graph.ARTIFACT: source.id},
             counts=counts,
             details={
-                "id_space": source.manifest.details["id_space"],
+                **catalogue.inherited_lineage(source.manifest.details),
                 "pin_count": len(lists),
                 "mode": mode,
             },

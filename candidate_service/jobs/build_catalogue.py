@@ -1,7 +1,8 @@
 """Give every pin a row that it keeps for ever, and put what is known of it beside.
 
-Pins are those imported and those that a save or an action names. The rows of the previous
-generation are kept and new pins appended in the order of their ids.
+Pins are those imported or exported from the live log and those that a save or an action names. The
+rows of the previous generation are kept and new pins appended in the order of their ids. A deleted
+pin keeps its row and is marked.
 """
 
 # ruff: noqa: S608  queries are put together from our own names and numbers, never from data
@@ -14,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from candidate_service import catalogue
 from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
-from candidate_service.imported import open_actions, open_pins, open_saves
+from candidate_service.imported import VECTOR_COLUMNS, open_actions, open_pins, open_saves
+from candidate_service.live.exported import exported_positions
+from service_runtime.batch import BatchEngine
 from service_runtime.errors import NotReady
 from service_runtime.id_table import IdTable
 from service_runtime.job import JobContext, run_job
@@ -34,9 +38,12 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     for opened in (open_pins, open_saves, open_actions):
         opened(engine, context.data_root, context.as_of_us)
     previous = _previous(context)
+    positions = exported_positions(
+        context.data_root
+    )  # before reading: what comes meanwhile repeats
     advance = context.progress("catalogue: pins", total=3)
     engine.sql(
-        "select distinct pin_id from (select pin_id from pins union all "
+        "select distinct pin_id from (select pin_id from all_pins union all "
         "select pin_id from saves union all select pin_id from actions) mentioned "
         "where pin_id is not null order by pin_id",
         name="mentioned_pins",
@@ -49,13 +56,14 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         )
         advance(1)
         kept = ", ".join(["pin_id", *catalogue.PINS_SCHEMA.names])
-        engine.sql(f"select {kept} from pins order by pin_id", name="described_pins")
+        engine.sql(f"select {kept} from all_pins order by pin_id", name="described_pins")
         described = engine.read("described_pins")
         catalogue.write_catalogue(draft, ids, _aligned(ids, described))
         counts = {
             "pin_count": len(ids),
             "new_pin_count": len(ids) - (len(previous) if previous else 0),
             "described_pin_count": described.num_rows,
+            "deleted_pin_count": pc.sum(described.column("is_deleted")).as_py() or 0,
         }
         generation = draft.publish(
             as_of_us=context.as_of_us,
@@ -63,6 +71,8 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             details={
                 "id_space": previous.id_space if previous else _new_id_space(),
                 "pin_count": len(ids),
+                "live_positions": positions,
+                "dimensions": _dimensions(engine),
             },
         )
     advance(1)
@@ -76,7 +86,7 @@ def _previous(context: JobContext[CandidateConfig]) -> Catalogue | None:
         return None
     try:
         generation = store.open_latest_good(
-            catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION
+            catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS
         )
     except NotReady as fault:
         raise NotReady(
@@ -84,6 +94,16 @@ def _previous(context: JobContext[CandidateConfig]) -> Catalogue | None:
             hint="restore one of its generations, or remove the folder generations to start anew",
         ) from fault
     return catalogue.open_catalogue(generation)
+
+
+def _dimensions(engine: BatchEngine) -> dict[str, int]:
+    """Return the length of the imported vectors by their column, without those nobody has."""
+    dimensions: dict[str, int] = {}
+    for name in VECTOR_COLUMNS:
+        engine.sql(f"select {name} from pins where {name} is not null limit 1", name="a_vector")
+        for vector in engine.read("a_vector").column(name).to_pylist():
+            dimensions[name] = len(vector)
+    return dimensions
 
 
 def _new_id_space() -> str:
@@ -94,7 +114,10 @@ def _aligned(ids: IdTable, described: pa.Table) -> pa.Table:
     """Put what is known of pins in the order of rows, nulls where nothing is."""
     at = np.full(len(ids), -1, np.int64)
     at[ids.rows_arrow(described.column("pin_id"))] = np.arange(described.num_rows)
-    columns = described.drop_columns(["pin_id"]).cast(catalogue.PINS_SCHEMA)
+    hashes = described.column("image_hash").combine_chunks().view(pa.uint64())
+    place = described.schema.get_field_index("image_hash")
+    columns = described.set_column(place, "image_hash", hashes).drop_columns(["pin_id"])
+    columns = columns.cast(catalogue.PINS_SCHEMA)
     return columns.take(pa.array(at, mask=at < 0))
 
 

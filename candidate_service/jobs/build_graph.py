@@ -35,7 +35,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         NotReady: There is no catalogue yet.
     """
     engine, store, config = context.engine, context.generations, context.config
-    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION)
+    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS)
     pins = catalogue.open_catalogue(source)
     open_saves(engine, context.data_root, context.as_of_us)
     advance = context.progress("graph: saves, prune, compress, publish", total=4)
@@ -72,7 +72,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             inputs={catalogue.ARTIFACT: source.id},
             counts=counts,
             details={
-                "id_space": pins.id_space,
+                **pins.lineage(),
                 "pin_count": len(pins),
                 "languages": list(built.languages),
             },

@@ -36,7 +36,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         How many pins anybody acted on, and how many lists there are.
     """
     store = context.generations
-    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION)
+    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS)
     known = open_catalogue(source)
     open_saves(context.engine, context.data_root, context.as_of_us)
     open_actions(context.engine, context.data_root, context.as_of_us)
@@ -44,7 +44,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     anchor_us = _anchor(context)
     statistics, recent, older = _statistics(context, known, anchor_us)
     advance(1)
-    common = {"id_space": known.id_space, "pin_count": len(known), "anchor_time_us": anchor_us}
+    common = {**known.lineage(), "pin_count": len(known), "anchor_time_us": anchor_us}
     inputs = {catalogue.ARTIFACT: source.id}
     with store.draft(
         pin_statistics.ARTIFACT, format_version=pin_statistics.FORMAT_VERSION

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from candidate_service import pin_vectors, vector_index
+from candidate_service import catalogue, pin_vectors, vector_index
 from candidate_service.config import CandidateConfig
 from candidate_service.pin_vectors import open_vectors
 from candidate_service.vector_index import IndexSettings, build_index
@@ -65,7 +65,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             counts={"pin_count": len(vectors), "vector_count": report.vector_count},
             quality={"recall": report.recall},
             details={
-                "id_space": source.manifest.details["id_space"],
+                **catalogue.inherited_lineage(source.manifest.details),
                 "pin_count": len(vectors),
                 "dimension": vectors.shape[1],
                 "is_exact": report.is_exact,

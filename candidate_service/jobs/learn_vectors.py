@@ -42,7 +42,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         InvalidRequest: An imported vector is of another length than others, zero, or not finite.
     """
     store = context.generations
-    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.FORMAT_VERSION)
+    source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS)
     known = open_catalogue(source)
     open_pins(context.engine, context.data_root, context.as_of_us)
     open_saves(context.engine, context.data_root, context.as_of_us)
@@ -61,7 +61,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             counts={"pin_count": len(known), "vector_count": int(has_vector.sum())},
             quality=quality,
             details={
-                "id_space": known.id_space,
+                **known.lineage(),
                 "pin_count": len(known),
                 "dimension": vectors.shape[1],
                 "method": method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 
 from candidate_service import cooccurrence, graph, pin_statistics, vector_index
 from candidate_service.candidate import Segment
-from candidate_service.catalogue import open_catalogue
+from candidate_service.catalogue import PINS_SCHEMA, READABLE_VERSIONS, open_catalogue
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.graph import PinBoardGraph
 from candidate_service.jobs import (
@@ -67,7 +68,7 @@ def make_golden(data_root: Path) -> None:
         context.close()
 
 
-def current(version: str, artifact: str, format_version: int = 1) -> Generation:
+def current(version: str, artifact: str, format_version: int | Collection[int] = 1) -> Generation:
     """Return the golden generation of an artifact, every checksum checked."""
     store = GenerationStore(GOLDEN / version / "generations")
     generation = store.current(artifact, format_version=format_version)
@@ -84,10 +85,12 @@ def test_there_are_golden_generations() -> None:
 class TestGolden:
     def test_catalogue(self, version: str) -> None:
         """Ids, rows and attributes are read as they were written."""
-        known = open_catalogue(current(version, "catalogue"))
+        known = open_catalogue(current(version, "catalogue", READABLE_VERSIONS))
 
         assert known.ids.ids(range(6)) == [f"pin{at}" for at in range(6)]
         assert known.pins["title"].to_pylist()[3] == "Pin 3 ñ"
+        assert known.pins.schema == PINS_SCHEMA
+        assert not known.not_proposed(NOW_US).any()
 
     def test_vectors_and_index(self, version: str) -> None:
         """The graph of those days finds the vectors of those days."""

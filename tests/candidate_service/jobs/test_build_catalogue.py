@@ -25,7 +25,7 @@ def build(data_root: Path, *, as_of_us: int = NOW_US) -> Catalogue:
     context = make_context(data_root, as_of_us=as_of_us)
     run(context)
     context.close()
-    generation = GenerationStore(data_root / "generations").current("catalogue", format_version=1)
+    generation = GenerationStore(data_root / "generations").current("catalogue", format_version=2)
     assert generation is not None
     return open_catalogue(generation)
 
@@ -57,8 +57,15 @@ def test_every_attribute_is_kept(tmp_path: Path) -> None:
         "owner_id": "o",
         "image_url": "https://example.org/p.png",
         "creation_time_us": 12,
+        "attributes": [("colour", "red"), ("market", "nl")],
+        "quality": 0.5,
+        "is_hidden": True,
+        "is_deleted": False,
+        "expiration_time_us": NOW_US,
+        "image_hash": 2**64 - 3,
     }
-    write_pins(tmp_path, [pin])
+    stored = {**pin, "image_hash": -3}  # files hold the same bits as a signed number
+    write_pins(tmp_path, [stored])
 
     built = build(tmp_path)
 
@@ -135,3 +142,44 @@ def test_damaged_previous_catalogue_is_not_silently_replaced(tmp_path: Path) -> 
 
     with pytest.raises(NotReady, match="rows of the previous catalogue"):
         build(tmp_path)
+
+
+def test_deleted_pins_keep_their_rows_and_are_marked(tmp_path: Path) -> None:
+    """Whoever holds a row goes on naming the same pin."""
+    write_pins(tmp_path, [{"pin_id": "a"}, {"pin_id": "b"}, {"pin_id": "c"}])
+    before = build(tmp_path)
+    gone = {"pin_id": "b", "is_deleted": True, "import_seq": 9}
+    write_pins(tmp_path, [gone], file="z")
+
+    after = build(tmp_path)
+
+    assert after.ids.ids(range(3)) == before.ids.ids(range(3))
+    assert after.deleted().tolist() == [False, True, False]
+
+
+def test_hidden_deleted_and_expired_pins_are_not_proposed(tmp_path: Path) -> None:
+    """A pin expires at its time, not after it."""
+    write_pins(
+        tmp_path,
+        [
+            {"pin_id": "a", "is_hidden": True},
+            {"pin_id": "b", "is_deleted": True},
+            {"pin_id": "c", "expiration_time_us": NOW_US},
+            {"pin_id": "d", "expiration_time_us": NOW_US + 1},
+            {"pin_id": "e"},
+        ],
+    )
+
+    built = build(tmp_path)
+
+    assert built.not_proposed(NOW_US).tolist() == [True, True, True, False, False]
+
+
+def test_manifest_says_which_vectors_there_are(tmp_path: Path) -> None:
+    """The service refuses vectors of another length by it."""
+    write_pins(
+        tmp_path,
+        [{"pin_id": "a"}, {"pin_id": "b", "vector": [1.0, 0.0], "text_vector": [1.0, 0.0, 0.0]}],
+    )
+
+    assert build(tmp_path).dimensions == {"vector": 2, "text_vector": 3}
