@@ -13,6 +13,7 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from numpy.typing import NDArray
 
 from service_runtime.errors import Corrupted
@@ -24,6 +25,8 @@ CATALOGUE: Final = "catalogue"
 PIN_VECTORS: Final = "pin_vectors"
 PIN_STATISTICS: Final = "pin_statistics"
 FORMAT_VERSION: Final = 1
+CATALOGUE_FORMATS: Final = (1, 2)
+"""Layouts of the catalogue that are read; the first lacks hidden, deleted and expiring pins."""
 
 STATISTIC_COUNTS: Final = (
     "save_count",
@@ -44,6 +47,22 @@ POPULAR_COUNT: Final = 1000
 
 UNKNOWN: Final = -1
 """Code of a value that is not known."""
+
+_COLUMNS: Final = (
+    "language",
+    "country",
+    "topics",
+    "creation_time_us",
+    "owner_id",
+    "is_hidden",
+    "is_deleted",
+    "expiration_time_us",
+)
+
+
+def owner_key(owner_id: str) -> int:
+    """An owner as a number in [0, 2**64); 0 = not known."""
+    return xxhash.xxh3_64_intdigest(owner_id.encode()) if owner_id else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +95,11 @@ class Catalogue:
         creation_times: Unix seconds, float64[N]; NaN = unknown.
         topic_offsets: Where each pin's topics start, int64[N + 1].
         topic_codes: Topics of all pins one after another, int32[t].
-        topic_count: Number of distinct topics.
+        topic_code_by_word: Number of each topic.
+        owner_keys: `owner_key` of each pin's owner, uint64[N]; 0 = not known.
+        is_removed: Deleted or hidden pins, bool[N]; None = there are none.
+        expiration_times: From when on a pin is not shown, Unix seconds, float64[N], NaN = never;
+            None = no pin expires.
     """
 
     pin_ids: IdTable
@@ -85,7 +108,24 @@ class Catalogue:
     creation_times: NDArray[np.float64]
     topic_offsets: NDArray[np.int64]
     topic_codes: NDArray[np.int32]
-    topic_count: int
+    topic_code_by_word: Mapping[str, int]
+    owner_keys: NDArray[np.uint64]
+    is_removed: NDArray[np.bool_] | None = None
+    expiration_times: NDArray[np.float64] | None = None
+
+    @property
+    def topic_count(self) -> int:
+        """Number of distinct topics."""
+        return len(self.topic_code_by_word)
+
+    def is_showable(self, rows: NDArray[np.int32], now: float) -> NDArray[np.bool_]:
+        """Which pins are neither deleted, hidden nor expired, as far as the catalogue knows."""
+        showable = np.ones(rows.size, np.bool_)
+        if self.is_removed is not None:
+            showable &= ~self.is_removed[rows]
+        if self.expiration_times is not None:
+            showable &= ~(self.expiration_times[rows] <= now)
+        return showable
 
     @classmethod
     def open(cls, generation: Generation) -> Self:
@@ -96,9 +136,9 @@ class Catalogue:
             Corrupted: If a file is unreadable or a column has another length than the ids.
         """
         pin_ids = IdTable.open(generation.file("pin_ids"))
-        columns = ("language", "country", "topics", "creation_time_us")
-        table = _read_arrow(generation.file("pins.arrow"), columns, row_count=len(pin_ids))
-        offsets, codes, topic_count = _coded_lists(table["topics"])
+        table = _read_arrow(generation.file("pins.arrow"), _COLUMNS, row_count=len(pin_ids))
+        offsets, codes, topics = _coded_lists(table["topics"])
+        expirations = table["expiration_time_us"]
         return cls(
             pin_ids=pin_ids,
             languages=_coded(table["language"]),
@@ -106,7 +146,12 @@ class Catalogue:
             creation_times=_seconds(table["creation_time_us"]),
             topic_offsets=offsets,
             topic_codes=codes,
-            topic_count=topic_count,
+            topic_code_by_word=topics,
+            owner_keys=_owner_keys(table["owner_id"]),
+            is_removed=_either(table["is_hidden"], table["is_deleted"]),
+            expiration_times=None
+            if expirations.null_count == len(expirations)
+            else _seconds(expirations),
         )
 
 
@@ -178,14 +223,34 @@ def _coded(column: pa.ChunkedArray) -> CodedColumn:
     return CodedColumn(codes, {word: i for i, word in enumerate(encoded.dictionary.to_pylist())})
 
 
-def _coded_lists(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
-    """Number the words of a column of lists: offsets int64[N + 1], codes int32[t], words."""
+def _coded_lists(
+    column: pa.ChunkedArray,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, int]]:
+    """Number the words of a column of lists: offsets int64[N + 1], codes int32[t], the words."""
     lists = column.combine_chunks().cast(pa.large_list(pa.large_string()))
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     words = _one_array(pc.dictionary_encode(pc.list_flatten(lists)))
-    return offsets, _integers(words.indices.fill_null(UNKNOWN)), len(words.dictionary)
+    named = {word: code for code, word in enumerate(words.dictionary.to_pylist())}
+    return offsets, _integers(words.indices.fill_null(UNKNOWN)), named
+
+
+def _owner_keys(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """The key of each owner, uint64[N]; 0 where it is null or empty."""
+    owners = _one_array(pc.dictionary_encode(column.combine_chunks().cast(pa.large_string())))
+    keys = [*(owner_key(word) for word in owners.dictionary.to_pylist()), 0]
+    return np.array(keys, np.uint64)[_integers(owners.indices.fill_null(UNKNOWN))]
+
+
+def _either(*columns: pa.ChunkedArray) -> NDArray[np.bool_] | None:
+    """Where any of the columns is true, bool[N]; None where that is nowhere."""
+    arrays = [
+        column.cast(pa.bool_()).fill_null(False).to_numpy()
+        for column in columns
+    ]
+    found = np.logical_or.reduce(arrays)
+    return found if found.any() else None
 
 
 def _one_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -35,6 +35,12 @@ class RankingConfig(ServiceConfig):
         le=60_000,
         description="Most time for the candidates; above candidate_service's own limit. Guess.",
     )
+    showable_budget_ms: float = Field(
+        50.0,
+        gt=0,
+        le=60_000,
+        description="Most time to ask whether remembered and promoted pins may be shown. Guess.",
+    )
     own_reserve_ms: float = Field(
         25.0,
         ge=0,
@@ -61,7 +67,10 @@ class RankingConfig(ServiceConfig):
         2,
         ge=0,
         le=20,
-        description="New interests asked for beside the sampled ones, newest first. Guess.",
+        description="Pins of the newest actions asked for beside sampled interests. Guess.",
+    )
+    recent_action_count_max: int = Field(
+        100, ge=0, le=100, description="Newest actions asked of a profile: session and features."
     )
     recent_interest_hours: float = Field(
         24.0, ge=0, le=8760, description="How long an interest counts as new. Guess."

@@ -6,13 +6,14 @@ becomes an object before the reply.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking_service import pool_kernels
+from ranking_service.live_pins import LivePins
 
 RANK_OFFSET: Final = 60.0
 """Flattens the top of reciprocal rank fusion. Source: Cormack et al. 2009, k = 60."""
@@ -27,6 +28,10 @@ LEAD_RANKS: Final = 10
 
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_SCORES: Final = np.empty(0, np.float32)
+
+
+def _no_rows() -> NDArray[np.int32]:
+    return _NO_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,10 @@ class Candidates:
         inclusion_probabilities: With which probability each was queried, float32[q], in (0, 1].
         missing: Source (or `candidates` for all of them) and why it did not answer.
         generations: Generation of each artifact that took part.
+        live: Proposed and queried pins that are younger than our catalogue; None = none.
+        unknown_ids: Pins of the question that candidate_service does not know.
+        grouped_rows: Rows of proposed pins that have near-duplicates, int32[d], ascending.
+        groups: The group of each, int32[d], above 0; pins of one group show the same picture.
     """
 
     lists: tuple[SourceList, ...]
@@ -82,6 +91,43 @@ class Candidates:
     inclusion_probabilities: NDArray[np.float32]
     missing: tuple[tuple[str, str], ...] = ()
     generations: tuple[tuple[str, str], ...] = ()
+    live: LivePins | None = None
+    unknown_ids: tuple[str, ...] = ()
+    grouped_rows: NDArray[np.int32] = field(default_factory=_no_rows)
+    groups: NDArray[np.int32] = field(default_factory=_no_rows)
+
+    def groups_of(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Near-duplicate group of each row, int32[n]; 0 = alone."""
+        if not self.grouped_rows.size:
+            return np.zeros(rows.size, np.int32)
+        places = np.searchsorted(self.grouped_rows, rows)
+        places[places == self.grouped_rows.size] = 0
+        return np.where(self.grouped_rows[places] == rows, self.groups[places], np.int32(0))
+
+    def without_live(self) -> Self:
+        """The same without pins that the catalogue does not know, for use with a later one."""
+        base = None if self.live is None else self.live.base_count
+        if base is None:
+            return self
+        lists = tuple(
+            SourceList(
+                proposals.source,
+                np.where(proposals.rows < base, proposals.rows, np.int32(-1)),
+                proposals.scores,
+                proposals.query_indexes,
+            )
+            for proposals in self.lists
+        )
+        queried = np.where(self.queried_rows < base, self.queried_rows, np.int32(-1))
+        is_kept = self.grouped_rows < base
+        return replace(
+            self,
+            lists=lists,
+            queried_rows=queried,
+            live=None,
+            grouped_rows=self.grouped_rows[is_kept],
+            groups=self.groups[is_kept],
+        )
 
     @classmethod
     def none(cls) -> Self:

@@ -1,7 +1,7 @@
 """The recipe of a request, from a question to an answer, readable from top to bottom."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Protocol
 
@@ -9,63 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranking_service.answer import Answer
+from ranking_service.asking import Upstream, make_ask, viewer_of
+from ranking_service.catalogue import owner_key
 from ranking_service.config import RankingConfig
 from ranking_service.explain import explain
 from ranking_service.features import FeatureContext, feature_rows, make_context
 from ranking_service.placement import near_recent, place_recent, share_places
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
 from ranking_service.profile import Profile
-from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer
+from ranking_service.query import RankQuery, RecommendQuery, Surface
 from ranking_service.ranker import Rankers
 from ranking_service.world import Artifacts, World
 from service_runtime.clock import Clock
 from service_runtime.errors import InvalidRequest, NotFound
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateAsk:
-    """
-    What candidate_service is asked for.
-
-    Attributes:
-        user_id: For whom; empty = nobody known. Not sent, names the asker.
-        query_pin_ids: Pins to start from in any case.
-        medoid_ids: Interests of which some are sampled, most important first.
-        importances: Weight of each, float32[m], >= 0.
-        medoid_sample_count: How many to sample.
-        viewer: Where the reader is.
-        excluded_pin_ids: Pins that must not be proposed.
-        seed: Of sampling and walks.
-    """
-
-    user_id: str
-    query_pin_ids: tuple[str, ...]
-    medoid_ids: tuple[str, ...]
-    importances: NDArray[np.float32]
-    medoid_sample_count: int
-    viewer: Viewer
-    excluded_pin_ids: tuple[str, ...]
-    seed: int
-
-    @property
-    def locale(self) -> tuple[str, str]:
-        """Language and country of the reader."""
-        return (self.viewer.language, self.viewer.country)
-
-
-class Upstream(Protocol):
-    """The other services, as far as a request needs them."""
-
-    def profile(self, user_id: str) -> Profile:
-        """What is known of a user; empty and saying why if the service does not answer."""
-
-    def candidates(self, ask: CandidateAsk, world: World) -> Candidates:
-        """
-        Lists of candidates; what is missing or replaced is named in them.
-
-        Raises:
-            Unavailable: If the service does not answer and there is nothing to replace its lists.
-        """
 
 
 class ImpressionRecorder(Protocol):
@@ -129,13 +85,16 @@ class Recommender:
             raise InvalidRequest(f"must be 1 to {self._config.limit_max}", field="limit")
         now = self._clock()
         world = self._artifacts.world()
-        query_row = _query_row(world, query.query_pin_id)
         profile = self._upstream.profile(query.user_id)
-        excluded = _excluded(query, profile)
-        ask = self._ask(query, profile, excluded, world, now)
-        candidates = self._upstream.candidates(ask, world)
-        excluded_rows = world.catalogue.pin_ids.rows((*excluded, query.query_pin_id))
-        everything = merge(candidates, excluded_rows=excluded_rows)
+        query = replace(query, viewer=viewer_of(query.viewer, profile))
+        ask = make_ask(query, profile, now=now, config=self._config)
+        candidates = self._upstream.candidates(ask, world).without_live()
+        world = replace(world, live=candidates.live)
+        query_row = _query_row(world, query.query_pin_id, candidates)
+        excluded_rows = world.rows((*ask.excluded_pin_ids, query.query_pin_id))
+        everything = without_owners(
+            merge(candidates, excluded_rows=excluded_rows), world, ask.excluded_owner_ids
+        )
         pool = keep_most_promising(everything, self._config.pool_size_max)
         context = make_context(
             world, profile, query.viewer, surface=query.surface, query_row=query_row, now=now
@@ -157,13 +116,14 @@ class Recommender:
         world = self._artifacts.world()
         query_row = _query_row(world, query.query_pin_id)
         profile = self._upstream.profile(query.user_id)
+        viewer = viewer_of(query.viewer, profile)
         rows = world.catalogue.pin_ids.rows(query.pin_ids)
         unknown = tuple(query.pin_ids[place] for place in np.flatnonzero(rows < 0).tolist())
         pool = pool_of(rows[rows >= 0])
         context = make_context(
             world,
             profile,
-            query.viewer,
+            viewer,
             surface=query.surface,
             query_row=query_row,
             now=self._clock(),
@@ -178,38 +138,6 @@ class Recommender:
             unknown_pin_ids=unknown,
         )
         return answer
-
-    def _ask(
-        self,
-        query: RecommendQuery,
-        profile: Profile,
-        excluded: tuple[str, ...],
-        world: World,
-        now: float,
-    ) -> CandidateAsk:
-        """
-        What to start from.
-
-        The home feed starts from sampled interests, and in any case from what the user did just
-        now. Related pins start from the query pin alone; the interests speak in the features.
-        """
-        is_home = query.surface == Surface.HOME_FEED
-        recent = profile.recent_ids(
-            since=now - self._config.recent_interest_hours * 3600.0,
-            count_max=self._config.recent_interest_count_max if is_home else 0,
-        )
-        known = world.catalogue.pin_ids.rows(recent) >= 0
-        named = (query.query_pin_id,) if query.query_pin_id else ()
-        return CandidateAsk(
-            user_id=query.user_id,
-            query_pin_ids=(*named, *(recent[place] for place in np.flatnonzero(known).tolist())),
-            medoid_ids=profile.medoid_ids if is_home else (),
-            importances=profile.importances if is_home else profile.importances[:0],
-            medoid_sample_count=self._config.medoid_sample_count,
-            viewer=query.viewer,
-            excluded_pin_ids=excluded,
-            seed=query.seed,
-        )
 
     def _rank(
         self,
@@ -250,17 +178,36 @@ class Recommender:
         return answer, features[positions]
 
 
+def without_owners(pool: Pool, world: World, owner_ids: tuple[str, ...]) -> Pool:
+    """The candidates that none of these owns; pins of unknown owners stay."""
+    if not owner_ids or not len(pool):
+        return pool
+    keys = np.array([owner_key(owner) for owner in owner_ids], np.uint64)
+    is_owned = np.isin(world.owner_keys(pool.rows), keys)
+    return pool.take(np.flatnonzero(~is_owned)) if is_owned.any() else pool
+
+
 def best_first(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Places of the scores, highest first; equal ones keep their order, intp[n]."""
     return np.argsort(-scores, kind="stable")
 
 
-def _query_row(world: World, query_pin_id: str) -> int:
-    """Row of the query pin, -1 without one."""
+def _query_row(world: World, query_pin_id: str, candidates: Candidates | None = None) -> int:
+    """
+    Row of the query pin, -1 without one, and for one that only candidate_service knows.
+
+    Raises:
+        NotFound: If neither our catalogue nor candidate_service knows it.
+    """
     if not query_pin_id:
         return -1
-    row = world.catalogue.pin_ids.row(query_pin_id)
-    if row < 0:
+    row = int(world.rows((query_pin_id,))[0])
+    is_known_elsewhere = (
+        candidates is not None
+        and query_pin_id in candidates.queried_ids
+        and query_pin_id not in candidates.unknown_ids
+    )
+    if row < 0 and not is_known_elsewhere:
         raise NotFound(
             f"the catalogue does not know the query pin {query_pin_id!r}",
             field="query_pin_id",
@@ -268,12 +215,6 @@ def _query_row(world: World, query_pin_id: str) -> int:
             hint="import the pin and build the catalogue, or ask with another pin",
         )
     return row
-
-
-def _excluded(query: RecommendQuery, profile: Profile) -> tuple[str, ...]:
-    """Pins that must not be in the answer; hidden ones never are."""
-    own = profile.hidden_pin_ids if query.include_acted_pins else profile.acted_pin_ids
-    return (*query.excluded_pin_ids, *own)
 
 
 def _generations(

@@ -8,7 +8,16 @@ from google.protobuf.duration_pb2 import Duration
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
 from ranking_service.answer import Answer, RankedPin
-from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer, seed_of
+from ranking_service.query import (
+    Origin,
+    PinFilter,
+    RankQuery,
+    RecommendQuery,
+    RequestContext,
+    Surface,
+    Viewer,
+    seed_of,
+)
 from ranking_service.ranker import HAND_TUNED, Rankers
 from ranking_service.recommend import Recommender
 from service_runtime.call_context import current_request_id
@@ -66,6 +75,31 @@ def decode_recommend(request: pb.RecommendPinsRequest, *, limit_default: int) ->
         include_acted_pins=request.include_acted_pins,
         seed=request.seed or seed_of(request_id),
         request_id=request_id,
+        context=_context(request.context),
+        filter=PinFilter(
+            request.filter, request.filter_name, tuple(sorted(request.filter_parameters.items()))
+        ),
+        excluded_owner_ids=tuple(request.excluded_owner_ids),
+        score_min=request.score_min,
+        is_explained=request.explain,
+        page_token=request.page_token,
+        page_id=request.page_id,
+        diversity=request.diversity if request.HasField("diversity") else None,
+        rotation_rate=request.rotation_rate if request.HasField("rotation_rate") else None,
+        rotation_seconds=request.rotation_time.ToNanoseconds() / 1e9
+        if request.HasField("rotation_time")
+        else None,
+        scenario=request.scenario,
+        experiment_arms=dict(request.experiment_arms),
+    )
+
+
+def _context(message: pb.Context) -> RequestContext:
+    return RequestContext(
+        origin=Origin(message.origin),
+        board_id=message.board_id,
+        queries=tuple(message.queries),
+        platform=message.platform,
     )
 
 

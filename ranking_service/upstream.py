@@ -10,23 +10,37 @@ from typing import Final, NamedTuple
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
 from corkboard.candidate.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from corkboard.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from ranking_service.asking import CandidateAsk
 from ranking_service.config import RankingConfig
 from ranking_service.fallback import CandidateMemory, Key, popular_candidates
+from ranking_service.live_pins import LivePin, live_pins
 from ranking_service.pool import Candidates, SourceList
-from ranking_service.profile import NOBODY, Profile, empty_profile
-from ranking_service.recommend import CandidateAsk
+from ranking_service.profile import NOBODY, Profile, RecentActions, empty_profile
 from ranking_service.world import World
-from service_runtime.errors import CorkboardError, Unavailable
+from service_runtime.errors import CorkboardError, InvalidRequest, NotFound, Unavailable
 from service_runtime.grpc_client import call
 from service_runtime.telemetry import Metrics, logger
 
+OWNER_COUNT_MAX: Final = 1000
+"""Owners that candidate_service leaves out; ranking itself drops the pins of all of them."""
+
+SESSION_COUNT_MAX: Final = 100
+"""Pins of a session, and declared ones, that go over the wire; its contract says so."""
+
 WEIGHT_MIN: Final = 1e-9
 """Least weight of a medoid beside the heaviest; the wire wants more than 0."""
+
+_KINDS: Final = {
+    number: name.removeprefix("ACTION_TYPE_").lower()
+    for name, number in profile_pb.ActionType.items()
+}
+"""Word of each type of action."""
 
 _log = logger("ranking_service.upstream")
 
@@ -45,7 +59,7 @@ def make_stubs(profile_channel: grpc.Channel, candidate_channel: grpc.Channel) -
 
 class Upstream:
     """
-    Asks the other services; see `recommend.Upstream` for what it promises.
+    Asks the other services; see `asking.Upstream` for what it promises.
 
     Args:
         stubs: The services.
@@ -62,11 +76,13 @@ class Upstream:
         )
 
     def profile(self, user_id: str) -> Profile:
-        """See `recommend.Upstream.profile`."""
+        """See `asking.Upstream.profile`."""
         if not user_id:
             return NOBODY
         request = profile_pb.GetProfileRequest(
-            user_id=user_id, acted_pin_count_max=self._config.acted_pin_count_max
+            user_id=user_id,
+            acted_pin_count_max=self._config.acted_pin_count_max,
+            recent_action_count_max=self._config.recent_action_count_max,
         )
         try:
             answer = call(
@@ -81,8 +97,8 @@ class Upstream:
         return decode_profile(answer.profile)
 
     def candidates(self, ask: CandidateAsk, world: World) -> Candidates:
-        """See `recommend.Upstream.candidates`."""
-        key = (world.id_space, ask.user_id, *ask.query_pin_ids, "", *ask.locale)
+        """See `asking.Upstream.candidates`."""
+        key = _asker(ask, world)
         try:
             answer = call(
                 self._stubs.candidate.RetrieveCandidates,
@@ -91,20 +107,42 @@ class Upstream:
                 margin_s=self._config.own_reserve_ms / 1e3,
             )
         except CorkboardError as fault:
+            if isinstance(fault, InvalidRequest | NotFound) and not ask.filter.is_empty:
+                raise  # a filter that is wrong, or that nobody configured
             self._note("candidates", fault)
-            return self._instead(key, world, fault)
+            return self._instead(key, ask, world, fault)
         candidates = decode_candidates(answer, world)
-        self._memory.remember(key, candidates)
+        self._memory.remember(key, candidates.without_live())
         return candidates
 
-    def _instead(self, key: Key, world: World, fault: CorkboardError) -> Candidates:
-        """The last lists of the same asker, else what is popular, marked either way."""
+    def showable(self, pin_ids: tuple[str, ...]) -> frozenset[str]:
+        """See `asking.Upstream.showable`."""
+        try:
+            answer = call(
+                self._stubs.candidate.GetPins,
+                candidate_pb.GetPinsRequest(pin_ids=pin_ids),
+                timeout_s=self._config.showable_budget_ms / 1e3,
+                margin_s=self._config.own_reserve_ms / 1e3,
+            )
+        except CorkboardError as fault:
+            self._note("showable", fault)
+            return frozenset()
+        return frozenset(pin.pin_id for pin in answer.pins if _is_showable(pin))
+
+    def _instead(
+        self, key: Key, ask: CandidateAsk, world: World, fault: CorkboardError
+    ) -> Candidates:
+        """
+        The last lists of the same asker, else what is popular, marked either way.
+
+        What is popular cannot be filtered here, so it does not stand in where a filter is asked.
+        """
         remembered = self._memory.recall(key)
         if remembered is not None:
             reason = f"{fault.message}; answered from the last lists"
             return replace(remembered, missing=(("candidates", reason),))
         popular = popular_candidates(world)
-        if popular is not None:
+        if popular is not None and ask.filter.is_empty:
             reason = f"{fault.message}; answered from what is popular"
             return replace(popular, missing=(("candidates", reason),))
         raise Unavailable(
@@ -116,6 +154,18 @@ class Upstream:
     def _note(self, part: str, fault: CorkboardError) -> None:
         self._failures.labels(part).inc()
         _log.warning("upstream.failed", part=part, reason=fault.reason, message=fault.message)
+
+
+def _asker(ask: CandidateAsk, world: World) -> Key:
+    """Whose lists they are: only the same asker may be answered from them again."""
+    named = ask.query_pin_ids[:1]
+    filtered = (ask.filter.expression, ask.filter.name, repr(ask.filter.parameters))
+    return (world.id_space, ask.user_id, *named, "", *ask.locale, *filtered, repr(ask.quotas))
+
+
+def _is_showable(pin: candidate_pb.Pin) -> bool:
+    """Whether a pin may be shown; candidate_service does not tell expired ones as known."""
+    return pin.is_known and not pin.is_hidden
 
 
 def decode_profile(message: profile_pb.Profile) -> Profile:
@@ -141,13 +191,27 @@ def decode_profile(message: profile_pb.Profile) -> Profile:
         if message.HasField("batch_time")
         else 0,
         generation=message.generation,
+        recent_actions=_recent_actions(message),
+        declared_pin_ids=tuple(message.declared_pin_ids),
+        language=message.attributes.language,
+        country=message.attributes.country,
+        segment=message.attributes.segment,
+    )
+
+
+def _recent_actions(message: profile_pb.Profile) -> RecentActions:
+    actions = message.recent_actions
+    return RecentActions(
+        tuple(action.pin_id for action in actions),
+        tuple(_KINDS.get(action.action_type, "") for action in actions),
+        np.array([action.action_time.ToNanoseconds() / 1e9 for action in actions], np.float64),
     )
 
 
 def encode_ask(ask: CandidateAsk) -> candidate_pb.RetrieveCandidatesRequest:
     """A question for candidates as a message."""
     return candidate_pb.RetrieveCandidatesRequest(
-        query_pins=[candidate_pb.QueryPin(pin_id=pin, weight=1.0) for pin in ask.query_pin_ids],
+        query_pins=[*_named(ask), *_recent(ask)],
         medoids=[
             candidate_pb.QueryPin(pin_id=pin, weight=weight)
             for pin, weight in zip(ask.medoid_ids, _weights(ask), strict=True)
@@ -156,7 +220,36 @@ def encode_ask(ask: CandidateAsk) -> candidate_pb.RetrieveCandidatesRequest:
         viewer=candidate_pb.Viewer(language=ask.viewer.language, country=ask.viewer.country),
         excluded_pin_ids=ask.excluded_pin_ids,
         seed=ask.seed,
+        filter=candidate_pb.PinFilter(
+            expression=ask.filter.expression,
+            name=ask.filter.name,
+            parameters=dict(ask.filter.parameters),
+            excluded_owner_ids=ask.excluded_owner_ids[:OWNER_COUNT_MAX],
+        ),
+        session_pin_ids=ask.session_pin_ids[:SESSION_COUNT_MAX],
+        declared_pin_ids=ask.declared_pin_ids[:SESSION_COUNT_MAX],
+        query_text=ask.query_text,
+        sources=[
+            candidate_pb.SourceQuota(source=source, candidate_count=count)
+            for source, count in ask.quotas
+        ],
     )
+
+
+def _named(ask: CandidateAsk) -> list[candidate_pb.QueryPin]:
+    return [candidate_pb.QueryPin(pin_id=pin_id, weight=1.0) for pin_id in ask.query_pin_ids]
+
+
+def _recent(ask: CandidateAsk) -> list[candidate_pb.QueryPin]:
+    """Pins of recent actions with what was done and when: candidate_service weighs them."""
+    pins = []
+    rows = zip(ask.recent.pin_ids, ask.recent.kinds, ask.recent.times.tolist(), strict=True)
+    for pin_id, kind, time in rows:
+        pin = candidate_pb.QueryPin(pin_id=pin_id, weight=1.0, action_type=kind)
+        if kind:
+            pin.action_time.FromNanoseconds(round(time * 1e9))
+        pins.append(pin)
+    return pins
 
 
 def _weights(ask: CandidateAsk) -> list[float]:
@@ -166,10 +259,17 @@ def _weights(ask: CandidateAsk) -> list[float]:
 
 
 def decode_candidates(message: candidate_pb.RetrieveCandidatesResponse, world: World) -> Candidates:
-    """Lists as arrays of our rows; a pin that our catalogue does not know yet gets row -1."""
-    rows = world.catalogue.pin_ids.rows(message.pin_ids)
+    """Lists as arrays of our rows; a pin of which nothing is known gets row -1."""
+    live = live_pins(
+        [_live_pin(pin) for pin in _unknown_live(message, world)],
+        world.catalogue,
+        dimension=world.dimension,
+    )
+    world = world if live is None else replace(world, live=live)
+    rows = world.rows(message.pin_ids)
     queried_ids = tuple(pin.pin_id for pin in message.queried_pins)
     is_ok = candidate_pb.SOURCE_STATUS_OK
+    grouped_rows, groups = _groups(message, rows)
     return Candidates(
         lists=tuple(
             SourceList(
@@ -181,7 +281,7 @@ def decode_candidates(message: candidate_pb.RetrieveCandidatesResponse, world: W
             for proposals in message.lists
             if proposals.status == is_ok
         ),
-        queried_rows=world.catalogue.pin_ids.rows(queried_ids),
+        queried_rows=world.rows(queried_ids),
         queried_ids=queried_ids,
         is_medoid=np.array([pin.is_medoid for pin in message.queried_pins], np.bool_),
         inclusion_probabilities=np.array(
@@ -197,4 +297,43 @@ def decode_candidates(message: candidate_pb.RetrieveCandidatesResponse, world: W
             for proposals in message.lists
             if proposals.generation
         ),
+        live=live,
+        unknown_ids=tuple(message.unknown_pin_ids),
+        grouped_rows=grouped_rows,
+        groups=groups,
     )
+
+
+def _unknown_live(
+    message: candidate_pb.RetrieveCandidatesResponse, world: World
+) -> list[candidate_pb.Pin]:
+    """The described pins that our catalogue, which may be younger, does not have."""
+    if not message.live_pins:
+        return []
+    is_known = world.catalogue.pin_ids.rows([pin.pin_id for pin in message.live_pins]) >= 0
+    return [pin for pin, known in zip(message.live_pins, is_known, strict=True) if not known]
+
+
+def _live_pin(pin: candidate_pb.Pin) -> LivePin:
+    has_time = pin.HasField("creation_time")
+    return LivePin(
+        pin_id=pin.pin_id,
+        language=pin.language,
+        country=pin.country,
+        topics=tuple(pin.topics),
+        owner_id=pin.owner_id,
+        creation_time=pin.creation_time.ToNanoseconds() / 1e9 if has_time else float("nan"),
+        vector=pin.vector,
+    )
+
+
+def _groups(
+    message: candidate_pb.RetrieveCandidatesResponse, rows: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Rows that have near-duplicates, ascending, and the group of each."""
+    if len(message.duplicate_groups) != rows.size:
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+    groups = np.array(message.duplicate_groups, np.int32)
+    places = np.flatnonzero((groups > 0) & (rows >= 0))
+    places = places[np.argsort(rows[places])]
+    return rows[places], groups[places]

@@ -1,6 +1,6 @@
 """The artifacts of one request, all seen at one moment, and what is missing of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ranking_service.catalogue import (
     CATALOGUE,
+    CATALOGUE_FORMATS,
     FORMAT_VERSION,
     PIN_STATISTICS,
     PIN_VECTORS,
@@ -16,6 +17,8 @@ from ranking_service.catalogue import (
     PinStatistics,
     open_vectors,
 )
+from ranking_service.live_pins import LivePins
+from ranking_service.side_tables import NO_SIDE_TABLES, SideArtifacts, SideTables
 from service_runtime.errors import NotReady
 from service_runtime.generation_store import GenerationStore
 from service_runtime.live import Live
@@ -34,6 +37,8 @@ class World:
         as_of_us: Nothing in here is later, microseconds since the epoch.
         id_space: Name of the numbering of pins; rows of one id space stay valid in later worlds.
         missing: Artifact and why it is not there.
+        live: Pins of this request that are younger than the catalogue; None = none.
+        side: Tables that candidates are compared by, as far as there are any.
     """
 
     catalogue: Catalogue
@@ -43,6 +48,41 @@ class World:
     as_of_us: int
     id_space: str
     missing: tuple[tuple[str, str], ...] = ()
+    live: LivePins | None = None
+    side: SideTables = NO_SIDE_TABLES
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int32]:
+        """Row of each pin, young ones included, int32[n]; -1 where nobody knows it."""
+        rows = self.catalogue.pin_ids.rows(ids)
+        if self.live is not None:
+            for place in np.flatnonzero(rows < 0).tolist():
+                rows[place] = self.live.row(ids[place])
+        return rows
+
+    def ids(self, rows: NDArray[np.int32]) -> list[str]:
+        """Id of each row, young ones included."""
+        live = self.live
+        if live is None:
+            return self.catalogue.pin_ids.ids(rows)
+        known = self.catalogue.pin_ids.ids(np.where(rows < live.base_count, rows, np.int32(0)))
+        for place in np.flatnonzero(rows >= live.base_count).tolist():
+            known[place] = live.ids[rows[place] - live.base_count]
+        return known
+
+    def owner_keys(self, rows: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """`catalogue.owner_key` of each row's owner, uint64[n]; 0 = not known."""
+        live = self.live
+        if live is None:
+            return self.catalogue.owner_keys[rows]
+        is_live = rows >= live.base_count
+        keys = self.catalogue.owner_keys[np.where(is_live, np.int32(0), rows)]
+        keys[is_live] = live.owner_keys[rows[is_live] - live.base_count]
+        return keys
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors; 0 without any."""
+        return 0 if self.vectors is None else self.vectors.shape[1]
 
 
 class Artifacts:
@@ -54,18 +94,19 @@ class Artifacts:
     """
 
     def __init__(self, store: GenerationStore) -> None:
-        self._catalogue: Live[Catalogue] = Live(store, CATALOGUE, FORMAT_VERSION, Catalogue.open)
+        self._catalogue: Live[Catalogue] = Live(store, CATALOGUE, CATALOGUE_FORMATS, Catalogue.open)
         self._vectors: Live[NDArray[np.float32]] = Live(
             store, PIN_VECTORS, FORMAT_VERSION, open_vectors
         )
         self._statistics: Live[PinStatistics] = Live(
             store, PIN_STATISTICS, FORMAT_VERSION, PinStatistics.open
         )
+        self._side = SideArtifacts(store)
 
     @property
     def lives(self) -> tuple[Live[Any], ...]:
         """What a watcher has to poll, the catalogue first."""
-        return (self._catalogue, self._vectors, self._statistics)
+        return (self._catalogue, self._vectors, self._statistics, *self._side.lives)
 
     def world(self) -> World:
         """
@@ -97,14 +138,18 @@ class Artifacts:
                 as_of_us = max(as_of_us, other[0].manifest.as_of_us)
                 values.append(other[1])
         vectors, statistics = values
+        side, side_generations, side_as_of_us = self._side.tables(
+            base, generations.get(PIN_VECTORS, "")
+        )
         return World(
             catalogue=catalogue,
             vectors=vectors,
             statistics=statistics,
-            generations=generations,
-            as_of_us=as_of_us,
+            generations={**generations, **side_generations},
+            as_of_us=max(as_of_us, side_as_of_us),
             id_space=str(base.manifest.details.get("id_space", "")),
             missing=tuple(missing),
+            side=side,
         )
 
 

@@ -11,8 +11,8 @@ from ranking_service.config import RankingConfig
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.pool import merge
-from ranking_service.profile import empty_profile
-from ranking_service.query import RankQuery, RecommendQuery, Surface, Viewer
+from ranking_service.profile import RecentActions, empty_profile
+from ranking_service.query import RankQuery, RecommendQuery, RequestContext, Surface, Viewer
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender, best_first
 from ranking_service.world import Artifacts
@@ -27,6 +27,7 @@ from tests.ranking_service.worlds import (
     make_profile,
     make_store,
     pin_id,
+    publish_catalogue,
     publish_vectors,
     unit_vectors,
 )
@@ -202,14 +203,14 @@ def test_what_is_shown_is_logged_with_its_features(store: Any) -> None:
 
 
 def test_an_unknown_query_pin_is_named(store: Any) -> None:
-    """Related pins of a pin nobody imported are refused, before anybody else is asked."""
-    recommender, upstream, _ = make(store)
+    """Related pins of a pin that neither we nor candidate_service know are refused."""
+    recommender, _, impressions = make(store)
 
     with pytest.raises(NotFound, match="nobody-knows") as caught:
         recommender.recommend(ask(surface=Surface.RELATED_PINS, query_pin_id="nobody-knows"))
 
     assert caught.value.field == "query_pin_id"
-    assert upstream.asked == []
+    assert impressions.kept == []
 
 
 @pytest.mark.parametrize("limit", [0, 501])
@@ -282,6 +283,50 @@ def test_a_big_pool_is_cut_before_it_is_scored(store: Any) -> None:
     assert answer.candidate_count == 10 == len(answer.pins)
 
 
+def test_own_pins_and_those_of_excluded_owners_are_left_out(tmp_path: Path) -> None:
+    """Nobody is shown what they made themselves, nor what a blocked owner made."""
+    owners = [None, *(["user", "blocked", "other"] * 20)[:59]]
+    owned = GenerationStore(tmp_path)
+    publish_catalogue(owned, PIN_COUNT, columns={"owner_id": owners})
+
+    recommender, upstream, _ = make(owned, profile=empty_profile())
+    answer = recommender.recommend(ask(limit=100, excluded_owner_ids=("blocked", "user")))
+
+    assert answer.pins
+    assert {owners[int(name.split("-")[1])] for name in names(answer)} == {"other"}
+    assert upstream.asked[0].excluded_owner_ids == ("user", "blocked")
+
+
+def test_recent_actions_lead_with_kind_and_time(store: Any) -> None:
+    """The pins of the last day's newest actions are asked for, each once, as what they were."""
+    recent = RecentActions(
+        (pin_id(9), pin_id(9), pin_id(8), pin_id(7)),
+        ("save", "click", "long_click", "save"),
+        np.array([NOW - 5, NOW - 9, NOW - 60, NOW - 90_000]),
+    )
+    profile = replace(PROFILE, recent_actions=recent, declared_pin_ids=(pin_id(4),))
+    recommender, upstream, _ = make(store, profile=profile, recent_interest_count_max=5)
+
+    recommender.recommend(ask(context=RequestContext(queries=("red shoes", "hats"))))
+    recommender.recommend(ask(surface=Surface.RELATED_PINS, query_pin_id=pin_id(30)))
+
+    home, related = upstream.asked
+    assert home.recent.pin_ids == (pin_id(9), pin_id(8))
+    assert home.recent.kinds == ("save", "long_click")
+    assert home.session_pin_ids == (pin_id(9), pin_id(8), pin_id(7)) == related.session_pin_ids
+    assert (home.declared_pin_ids, home.query_text) == ((pin_id(4),), "red shoes")
+    assert (len(related.recent), related.declared_pin_ids, related.query_text) == (0, (), "")
+
+
+def test_the_viewer_is_where_the_profile_says_unless_told(store: Any) -> None:
+    """A request that says nothing of language gets the user's own."""
+    recommender, upstream, _ = make(store, profile=replace(PROFILE, language="ja", country="JP"))
+
+    recommender.recommend(ask(viewer=Viewer("", "NL")))
+
+    assert upstream.asked[0].viewer == Viewer("ja", "NL")
+
+
 def rank_ask(*rows: Any, query_row: Any = None) -> Any:
     """A question about given pins."""
     return RankQuery(
@@ -341,7 +386,7 @@ def test_what_the_user_just_did_is_asked_for_and_shows(store: Any) -> None:
     recommender.recommend(ask(surface=Surface.RELATED_PINS, query_pin_id=pin_id(9)))
 
     home, related = upstream.asked
-    assert home.query_pin_ids == (pin_id(2),)
+    assert (home.query_pin_ids, home.recent.pin_ids) == ((), (pin_id(2),))
     assert related.query_pin_ids == (pin_id(9),)
     near = [pin for pin in answer.pins if pin.because_pin_id == pin_id(2)]
     assert len(near) == 2

@@ -8,8 +8,10 @@ import pytest
 
 from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
-from ranking_service.query import Viewer
-from ranking_service.recommend import CandidateAsk
+from ranking_service.asking import CandidateAsk
+from ranking_service.catalogue import owner_key
+from ranking_service.profile import RecentActions
+from ranking_service.query import PinFilter, Viewer
 from ranking_service.upstream import decode_candidates, decode_profile, encode_ask
 from service_runtime.validation import violations
 from tests.ranking_service.worlds import NOW, make_world, pin_id
@@ -43,6 +45,95 @@ def test_an_ask_without_interests_is_valid() -> None:
     nothing = replace(ASK, query_pin_ids=(), medoid_ids=(), importances=np.empty(0, np.float32))
 
     assert violations(encode_ask(nothing)) == []
+
+
+def test_what_the_user_does_is_sent_along() -> None:
+    """Recent actions with kind and time, session, declared interests, words, filter, owners."""
+    recent = RecentActions(("r", "m"), ("save", ""), np.array([NOW, NOW]))
+    request = encode_ask(
+        replace(
+            ASK,
+            recent=recent,
+            session_pin_ids=tuple(f"s{place}" for place in range(150)),
+            declared_pin_ids=("d",),
+            query_text="red shoes",
+            excluded_owner_ids=("user", *(f"o{place}" for place in range(1500))),
+            filter=PinFilter("language = $l", "safe", (("l", "ja"),)),
+            quotas=(("pixie", 50), ("ann", 0)),
+        )
+    )
+
+    assert violations(request) == []
+    named, saved, medoid = request.query_pins
+    assert (named.pin_id, named.action_type, named.HasField("action_time")) == ("q", "", False)
+    assert (saved.pin_id, saved.action_type) == ("r", "save")
+    assert saved.action_time.ToNanoseconds() == round(NOW * 1e9)
+    assert not medoid.HasField("action_time")
+    assert len(request.session_pin_ids) == 100
+    assert list(request.declared_pin_ids) == ["d"]
+    assert request.query_text == "red shoes"
+    assert request.filter.excluded_owner_ids[0] == "user"
+    assert (request.filter.name, dict(request.filter.parameters)) == ("safe", {"l": "ja"})
+    assert [(quota.source, quota.candidate_count) for quota in request.sources] == [
+        ("pixie", 50),
+        ("ann", 0),
+    ]
+
+
+def test_recent_actions_and_attributes_are_decoded() -> None:
+    """Kinds are words, newest first as told."""
+    message = profile_pb.Profile(declared_pin_ids=["d1", "d2"])
+    message.attributes.language = "ja"
+    for pin, kind in (("a", profile_pb.ACTION_TYPE_SAVE), ("b", profile_pb.ACTION_TYPE_LONG_CLICK)):
+        message.recent_actions.add(pin_id=pin, action_type=kind).action_time.FromSeconds(int(NOW))
+
+    profile = decode_profile(message)
+
+    assert profile.recent_actions.pin_ids == ("a", "b")
+    assert profile.recent_actions.kinds == ("save", "long_click")
+    assert profile.recent_actions.times.tolist() == [NOW, NOW]
+    assert profile.declared_pin_ids == ("d1", "d2")
+    assert (profile.language, profile.country) == ("ja", "")
+
+
+def test_young_pins_get_rows_behind_the_catalogue(tmp_path: Path) -> None:
+    """What our catalogue lacks is known for this request, with what was told of it."""
+    world = make_world(tmp_path, 10)
+    message = candidate_pb.RetrieveCandidatesResponse(
+        pin_ids=["young", pin_id(4), "strange", "other"], duplicate_groups=[7, 0, 0, 7]
+    )
+    vector = [2.0] + [0.0] * 15
+    message.live_pins.add(
+        pin_id="young", language="ja", topics=["art", "new"], owner_id="o", vector=vector
+    ).creation_time.FromSeconds(int(NOW))
+    message.live_pins.add(pin_id="other", vector=[1.0])
+    message.live_pins.add(pin_id=pin_id(4), language="xx")
+    message.lists.add(
+        source="fresh",
+        status=candidate_pb.SOURCE_STATUS_OK,
+        pin_indexes=[0, 1, 2, 3],
+        scores=[4, 3, 2, 1],
+        query_indexes=[-1] * 4,
+    )
+
+    candidates = decode_candidates(message, world)
+    live = candidates.live
+    seen = replace(world, live=live)
+
+    assert candidates.lists[0].rows.tolist() == [10, 4, -1, 11]
+    assert live is not None
+    assert live.ids == ("young", "other")
+    assert live.vectors[0, 0] == 1.0
+    assert not live.vectors[1].any(), "a vector of another length counts as none"
+    assert live.language_codes.tolist() == [world.catalogue.languages.code("ja"), -1]
+    assert live.topic_codes.tolist() == [world.catalogue.topic_code_by_word["art"]]
+    assert live.topic_offsets.tolist() == [0, 1, 1]
+    assert live.creation_times[0] == NOW
+    assert np.isnan(live.creation_times[1])
+    assert seen.ids(np.array([11, 4, 10], np.int32)) == ["other", pin_id(4), "young"]
+    assert seen.owner_keys(np.array([10, 4], np.int32)).tolist() == [owner_key("o"), 0]
+    assert candidates.groups_of(np.array([4, 11, 10], np.int32)).tolist() == [0, 7, 7]
+    assert candidates.without_live().lists[0].rows.tolist() == [-1, 4, -1, -1]
 
 
 def test_a_profile_is_decoded_with_what_is_new_in_it() -> None:

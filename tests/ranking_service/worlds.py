@@ -9,10 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ranking_service.answer import Answer
+from ranking_service.asking import CandidateAsk
 from ranking_service.catalogue import STATISTIC_COUNTS
 from ranking_service.pool import Candidates, SourceList
 from ranking_service.profile import NOBODY, Profile
-from ranking_service.recommend import CandidateAsk
 from ranking_service.world import Artifacts, World
 from service_runtime.generation_store import GenerationStore
 from service_runtime.id_table import IdTable
@@ -54,6 +54,7 @@ def publish_catalogue(
         "country": TEXT,
         "topics": pa.large_list(TEXT),
         "creation_time_us": pa.int64(),
+        "owner_id": TEXT,
     }
     given = columns or {}
     arrays = {name: pa.array(given.get(name, [None] * count), kind) for name, kind in kinds.items()}
@@ -164,6 +165,7 @@ class StillUpstream:
 
     def __init__(self, candidates: Candidates, profile: Profile = NOBODY) -> None:
         self.asked: list[CandidateAsk] = []
+        self.hidden: frozenset[str] = frozenset()
         self._candidates = candidates
         self._profile = profile
 
@@ -176,6 +178,10 @@ class StillUpstream:
         del world
         self.asked.append(ask)
         return self._candidates
+
+    def showable(self, pin_ids: tuple[str, ...]) -> frozenset[str]:
+        """All of them, but those that were hidden by a test."""
+        return frozenset(pin_ids) - self.hidden
 
 
 class KeptImpressions:
