@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from corkboard.cli import ask, build, data, demo, serve
+from corkboard.cli import (
+    ask,
+    build,
+    catalogue,
+    data,
+    demo,
+    people,
+    reasons,
+    serve,
+    store,
+)
 from corkboard.cli.options import EXIT_CODES, ExitCode, Targets
 from corkboard.cli.output import notes
 from service_runtime.errors import (
@@ -107,10 +117,30 @@ for _command in (
     ask.record,
     ask.declare,
     ask.rank,
+    reasons.explain,
+    catalogue.search,
+    catalogue.boards,
+    catalogue.sources,
+    reasons.impressions,
+    reasons.experiment,
+    people.adjust,
+    people.describe,
+    people.merge,
     ask.erase,
+    people.erasure,
     data.export,
+    store.rollback,
 ):
     app.command(_command.__name__.rstrip("_"), help=help_text(_command))(_command)
+
+for _name, _group in (
+    ("pins", catalogue.pins),
+    ("saves", catalogue.saves),
+    ("memboost", reasons.memboost),
+):
+    for _registered in _group.registered_commands:
+        _registered.help = help_text(_registered.callback)  # type: ignore[arg-type]
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

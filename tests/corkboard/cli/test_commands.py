@@ -17,6 +17,12 @@ from corkboard.cli.serve import exit_in_words, parse_settings
 from service_runtime import errors
 
 COMMANDS = [command.name for command in app.registered_commands]
+GROUPS = {group.name: group.typer_instance for group in app.registered_groups}
+GROUP_COMMANDS = [
+    (f"{name} {command.name or command.callback.__name__}", command)  # type: ignore[union-attr]
+    for name, group in GROUPS.items()
+    for command in group.registered_commands  # type: ignore[union-attr]
+]
 NOBODY = ["--ranking-target", "127.0.0.1:1", "--profile-target", "127.0.0.1:1"]
 NOBODY += ["--candidate-target", "127.0.0.1:1", "--deadline", "2"]
 
@@ -36,7 +42,10 @@ def test_the_promised_commands_are_there() -> None:
     """As the README names them."""
     promised = {"validate", "import", "build", "up", "profile", "recommend", "related", "record"}
 
-    assert promised | {"declare", "erase", "rank", "demo", "status", "export"} == set(COMMANDS)
+    promised |= {"declare", "erase", "rank", "demo", "status", "export"}
+    promised |= {"search", "boards", "sources", "explain", "impressions", "experiment", "rollback"}
+    assert promised | {"adjust", "describe", "merge", "erasure"} == set(COMMANDS)
+    assert {"pins", "saves", "memboost"} <= GROUPS.keys()
 
 
 @pytest.mark.parametrize("command", app.registered_commands, ids=COMMANDS)
@@ -48,13 +57,23 @@ def test_every_command_teaches_by_example(command: object) -> None:
     assert f"corkboard {name}" in help_text
 
 
+@pytest.mark.parametrize("named", GROUP_COMMANDS, ids=[name for name, _ in GROUP_COMMANDS])
+def test_every_command_of_a_group_teaches_by_example(named: tuple[str, object]) -> None:
+    """As those that stand alone."""
+    name, command = named
+    help_text = command.callback.__doc__  # type: ignore[attr-defined]
+
+    assert "Example" in help_text
+    assert f"corkboard {name}" in help_text
+
+
 def test_help_lists_commands_and_exit_codes() -> None:
     """`corkboard --help` is the whole map."""
     shown = corkboard("--help")
 
     assert shown.returncode == ExitCode.DONE
     assert "Exit codes" in shown.stdout
-    assert all(str(name) in shown.stdout for name in COMMANDS)
+    assert all(str(name) in shown.stdout for name in [*COMMANDS, *GROUPS])
 
 
 def test_unreachable_service_is_one_sentence_a_hint_and_code_4() -> None:
