@@ -3,16 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from candidate_service import catalogue
 from candidate_service.catalogue import Catalogue, open_catalogue
+from candidate_service.live.segment import LiveSegment
 from service_runtime.errors import NotReady
 from service_runtime.generations import Generation, GenerationStore, Live
 
 T = TypeVar("T")
 
 Listener = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a request is answered with, all of one moment.
+
+    Attributes:
+        generation: Of the catalogue.
+        catalogue: Its pins.
+        live: What changed since.
+    """
+
+    generation: str
+    catalogue: Catalogue
+    live: LiveSegment
+
+
+class ChangeFollower(Protocol):
+    """Keeps a segment up to date for as long as its catalogue serves."""
+
+    def begin(
+        self, generation: str, catalogue: Catalogue, positions: Mapping[str, int]
+    ) -> LiveSegment:
+        """Return a segment with all changes after some positions of the logs, followed from now."""
+        ...
+
+    def switched_to(self, segment: LiveSegment) -> None:
+        """Take note that this segment serves; others need not be followed any longer."""
+        ...
+
+
+class _NoChanges:
+    """Follows nothing: the catalogue is all there is."""
+
+    def begin(
+        self,
+        generation: str,
+        catalogue: Catalogue,
+        positions: Mapping[str, int],  # noqa: ARG002
+    ) -> LiveSegment:
+        return LiveSegment(catalogue, generation=generation)
+
+    def switched_to(self, segment: LiveSegment) -> None:
+        pass
 
 
 class Artifacts:
@@ -31,10 +77,23 @@ class Artifacts:
         """
         self._store = store
         self._on_refused = on_refused
+        self._follower: ChangeFollower = _NoChanges()
         self._lives: dict[str, Live[Any]] = {}
-        self._catalogue: Live[Catalogue] = self._open(
-            catalogue.ARTIFACT, catalogue.READABLE_VERSIONS, open_catalogue
+        self._served: Live[Served] = self._open(
+            catalogue.ARTIFACT,
+            catalogue.READABLE_VERSIONS,
+            self._open_served,
+            on_swap=lambda _, served: self._follower.switched_to(served.live),
         )
+
+    def follow(self, follower: ChangeFollower) -> None:
+        """Have changes followed from now on; call it when all artifacts were added.
+
+        Each catalogue is then served together with a segment of what changed since, made before
+        the two are switched to.
+        """
+        self._follower = follower
+        self._served.reopen()
 
     def add(
         self,
@@ -61,13 +120,21 @@ class Artifacts:
 
         return get
 
+    def served(self) -> Served:
+        """Return the catalogue and what changed since, which belong together.
+
+        Raises:
+            NotReady: No catalogue has been built.
+        """
+        return self._served.get()
+
     def catalogue(self) -> Catalogue:
         """Return the catalogue.
 
         Raises:
             NotReady: None has been built.
         """
-        return self._catalogue.get()
+        return self._served.get().catalogue
 
     def current_catalogue(self) -> tuple[str, Catalogue]:
         """Return the catalogue and its generation, which belong together.
@@ -75,15 +142,13 @@ class Artifacts:
         Raises:
             NotReady: None has been built.
         """
-        pair = self._catalogue.snapshot()
-        if pair is None:
-            return "", self._catalogue.get()  # raises, and says why
-        return pair[0].id, pair[1]
+        served = self._served.get()
+        return served.generation, served.catalogue
 
     def catalogue_size(self) -> tuple[str, int]:
         """Return the catalogue's generation and number of pins; "" and 0 before there is one."""
-        pair = self._catalogue.snapshot()
-        return ("", 0) if pair is None else (pair[0].id, len(pair[1]))
+        pair = self._served.snapshot()
+        return ("", 0) if pair is None else (pair[0].id, len(pair[1].catalogue))
 
     def generation(self, artifact: str) -> str:
         """Return the id of the generation that serves.
@@ -107,16 +172,33 @@ class Artifacts:
         artifact: str,
         format_version: int | Collection[int],
         open_generation: Callable[[Generation], T],
+        on_swap: Callable[[Generation, T], None] | None = None,
     ) -> Live[T]:
         live = Live(
             self._store,
             artifact,
             format_version,
             open_generation,
+            on_swap=on_swap,
             on_refused=lambda _, reason: self._on_refused(artifact, reason),
         )
         self._lives[artifact] = live
         return live
+
+    def _open_served(self, generation: Generation) -> Served:
+        opened = open_catalogue(generation)
+        positions = self._oldest_positions(opened.live_positions)
+        return Served(generation.id, opened, self._follower.begin(generation.id, opened, positions))
+
+    def _oldest_positions(self, positions: Mapping[str, int]) -> dict[str, int]:
+        """Return from where changes are needed so that no artifact that serves misses one."""
+        known = [positions]
+        for live in self._lives.values():
+            pair = live.snapshot()
+            if pair is not None and live.artifact != catalogue.ARTIFACT:
+                known += _positions(pair[0])
+        shared = set.intersection(*(set(one) for one in known))
+        return {name: min(one[name] for one in known) for name in shared}
 
     def _check(self, artifact: str) -> None:
         """Refuse rows of another space: they would name the wrong pins."""
@@ -126,6 +208,12 @@ class Artifacts:
                 f"{artifact} was built for another catalogue",
                 hint=f"build it again: corkboard build {artifact}",
             )
+
+
+def _positions(generation: Generation) -> list[Mapping[str, int]]:
+    """Return up to where an artifact knows the live logs; none if it does not say."""
+    details = generation.manifest.details
+    return [details["live_positions"]] if "live_positions" in details else []
 
 
 def _space(generation: Generation) -> str:

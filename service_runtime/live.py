@@ -128,6 +128,15 @@ class Live(Generic[T]):
             self._on_swap(generation, value)
         return True
 
+    def reopen(self) -> None:
+        """Open the generation that serves once more and swap the new value in; nothing if none."""
+        with self._lock:
+            if (live := self._live) is None:
+                return
+            self._live = (live[0], self._open(live[0]))
+        if self._on_swap is not None:
+            self._on_swap(*self._live)
+
     def _has_changed(self, live_id: str) -> bool:
         try:
             current_id = self._store.current_id(self.artifact)
