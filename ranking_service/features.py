@@ -8,150 +8,79 @@ row depends on nothing but that candidate and the context, to the bit.
 Values that are not known are neutral: the value that says least, given in the README's table.
 """
 
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking_service import kernels
-from ranking_service.catalogue import STATISTIC_COUNTS, UNKNOWN, CodedColumn
+from ranking_service import kernels, overlap_kernels
+from ranking_service.catalogue import STATISTIC_COUNTS, UNKNOWN
+from ranking_service.feature_context import NEAR_COUNT_MAX, FeatureContext, make_context
+from ranking_service.feature_table import (
+    FAMILIES,
+    FEATURE_NAMES,
+    FEATURES,
+    NAMED_SOURCES,
+    Feature,
+    columns_of,
+)
 from ranking_service.pool import RANK_OFFSET, Pool
-from ranking_service.profile import Profile
-from ranking_service.query import Surface, Viewer
-from ranking_service.world import World
+from ranking_service.query import Origin, Surface
 
-NAMED_SOURCES: Final = ("ann", "board_cooccurrence", "pixie", "popular")
-"""Sources with features of their own; others count in `source_count` and `rank_fusion`."""
-
-MEDOID_COUNT_MAX: Final = 32
-"""Interests that features look at, most important first. Guess."""
+__all__ = [
+    "FAMILIES",
+    "FEATURES",
+    "FEATURE_NAMES",
+    "NAMED_SOURCES",
+    "Feature",
+    "FeatureContext",
+    "columns_of",
+    "feature_rows",
+    "make_context",
+]
 
 DAY_SECONDS: Final = 86_400.0
 FRESH_DAYS: Final = 7.0
 """Up to which age a pin is fresh. Source: Pinterest, February 2018."""
 LONG_AGO_DAYS: Final = 3650.0
 """Stands for "never" where an age is wanted."""
+BOARDS_PER_PIN_MAX: Final = 512
+"""Boards of a pin that are looked at, at even steps; a pin on more is compared by a sample."""
+RATE_OFFSET: Final = 10.0
+"""Actions that every pin is given before a share of them is taken. Guess."""
 
-
-class Feature(NamedTuple):
-    """One column of the rows that rankers read."""
-
-    name: str
-    family: str
-    unit: str
-    meaning: str
-
-
-def _source_features() -> list[Feature]:
-    pairs = (
-        (
-            Feature(f"{source}_rank", "source", "0 to 1", f"1 / (1 + rank in {source})"),
-            Feature(f"{source}_score", "source", "0 to 1", f"score / top score of {source}"),
-        )
-        for source in NAMED_SOURCES
-    )
-    fused = Feature("rank_fusion", "source", "0 up", "sum over sources of 60 / (60 + rank)")
-    return [
-        *chain.from_iterable(pairs),
-        Feature("source_count", "source", "sources", "how many proposed it"),
-        fused,
-    ]
-
-
-FEATURES: Final = (
-    *_source_features(),
-    Feature("behind_cosine", "profile", "cosine", "to the queried pin behind it"),
-    Feature("medoid_cosine_max", "profile", "cosine", "to the nearest medoid"),
-    Feature("medoid_cosine_mean", "profile", "cosine", "to medoids, weighted by importance"),
-    Feature("medoid_importance", "profile", "share", "importance of the nearest medoid"),
-    Feature("query_cosine", "profile", "cosine", "to the query pin"),
-    Feature("has_vector", "profile", "0 or 1", "whether cosines mean anything"),
-    Feature("interest_count", "profile", "log(1 + n)", "interests of the user"),
-    Feature("action_count", "profile", "log(1 + n)", "actions behind the interests"),
-    *(Feature(f"log_{name}", "history", "log(1 + n)", name) for name in STATISTIC_COUNTS),
-    Feature("save_age", "history", "log(1 + days)", "since the newest save"),
-    Feature("is_related", "context", "0 or 1", "related pins, not home feed"),
-    Feature("pin_age", "freshness", "log(1 + days)", "since the pin was made; -1 unknown"),
-    Feature("is_fresh", "freshness", "0 or 1", "at most 7 days old"),
-    Feature("language_match", "locale", "-1, 0, 1", "with the viewer's; 0 unknown"),
-    Feature("country_match", "locale", "-1, 0, 1", "with the viewer's; 0 unknown"),
-    Feature("topic_profile", "topic", "cosine", "its topics to those of the medoids"),
-    Feature("topic_query", "topic", "cosine", "its topics to those of the query pin"),
-)
-"""All columns, in order."""
-
-FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 _COLUMN: Final = {name: column for column, name in enumerate(FEATURE_NAMES)}
+_DECAYED: Final = tuple(name for name in STATISTIC_COUNTS if name.startswith("decayed_"))
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureContext:
-    """
-    What a request's candidates are compared with. Rows are -1 where the catalogue knows no pin.
-
-    Attributes:
-        world: The artifacts.
-        surface: Where the answer will be shown.
-        query_row: Row of the query pin; -1 = none.
-        medoid_rows: Medoids known to the catalogue, int32[m], m at most MEDOID_COUNT_MAX.
-        importances: Share of each in the importance of all of them, float32[m], sum 1.
-        action_count: Actions behind all interests.
-        language_code: The viewer's language in the catalogue's numbers; UNKNOWN = unknown.
-        country_code: The viewer's country alike.
-        now: Unix seconds.
-    """
-
-    world: World
-    surface: Surface
-    query_row: int
-    medoid_rows: NDArray[np.int32]
-    importances: NDArray[np.float32]
-    action_count: int
-    language_code: int
-    country_code: int
-    now: float
-
-
-def make_context(
-    world: World, profile: Profile, viewer: Viewer, *, surface: Surface, query_row: int, now: float
-) -> FeatureContext:
-    """Look everything up once that is the same for all candidates of a request."""
-    rows = world.catalogue.pin_ids.rows(profile.medoid_ids)
-    known = np.flatnonzero(rows >= 0)[:MEDOID_COUNT_MAX]
-    importances = profile.importances[known].astype(np.float64)
-    total = float(importances.sum())
-    shares = importances / total if total > 0 else np.full(known.size, 1.0 / max(1, known.size))
-    return FeatureContext(
-        world=world,
-        surface=surface,
-        query_row=query_row,
-        medoid_rows=rows[known],
-        importances=shares.astype(np.float32),
-        action_count=int(profile.action_counts.sum()),
-        language_code=world.catalogue.languages.code(viewer.language),
-        country_code=world.catalogue.countries.code(viewer.country),
-        now=now,
-    )
-
-
-def feature_rows(pool: Pool, context: FeatureContext) -> NDArray[np.float32]:
+def feature_rows(
+    pool: Pool, context: FeatureContext, *, left_out: Collection[str] = ()
+) -> NDArray[np.float32]:
     """
     Describe each candidate of a pool.
+
+    Args:
+        pool: The candidates.
+        context: What they are compared with.
+        left_out: Families or features that are 0 for all of them.
 
     Returns:
         float32[n, f], finite, columns as in FEATURE_NAMES, C order.
 
-    Cost: about 0.35 ms for 500 candidates, 16 medoids, 128 dimensions.
+    Cost: about 0.6 ms for 500 candidates, 16 medoids, 30 pins of the user, 128 dimensions.
     """
     out = np.zeros((len(pool), len(FEATURE_NAMES)), np.float32)
     _fill_sources(out, pool)
-    _fill_profile(out, pool, context)
+    _fill_situation(out, pool, context)
+    _fill_vectors(out, pool, context)
+    _fill_boards(out, pool, context)
     _fill_history(out, pool, context)
-    _fill_context_and_freshness(out, pool, context)
-    _fill_locale(out, pool, context)
+    _fill_pin(out, pool, context)
     _fill_topics(out, pool, context)
+    _fill_words(out, pool, context)
+    if left_out:
+        out[:, columns_of(left_out)] = 0.0
     return out
 
 
@@ -173,30 +102,113 @@ def _fill_sources(out: NDArray[np.float32], pool: Pool) -> None:
     _put(out, "rank_fusion", fused.sum(axis=1))
 
 
-def _fill_profile(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
-    """Cosines to the user's medoids and to the query pin."""
+def _fill_situation(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
+    """Where the answer will be shown, where the reader came from, and what is remembered."""
+    _put(out, "is_related", context.surface == Surface.RELATED_PINS)
+    _put(out, "from_search", context.origin == Origin.SEARCH)
+    _put(out, "from_board", context.origin == Origin.BOARD)
+    _put(out, "from_home", context.origin == Origin.HOME)
     _put(out, "interest_count", np.log1p(context.medoid_rows.size))
     _put(out, "action_count", np.log1p(context.action_count))
+    _put(out, "history_count", np.log1p(context.history_rows.size))
+    _put(out, "session_count", context.session_rows.size)
+    if context.memboost is not None:
+        _put(out, "memboost", context.memboost.scores(context.query_row, pool.rows))
+
+
+def _fill_vectors(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
+    """Cosines to the user's medoids, to the query pin and to the user's own pins."""
     vectors = context.world.vectors
     if vectors is None or not len(vectors):
         return
-    rows = _within(pool.rows, len(vectors))
-    _put(out, "has_vector", kernels.has_vector(vectors, rows))
-    behind = pool.query_behind()
-    queried = np.append(pool.queried_rows, np.int32(UNKNOWN))[behind]
-    others = _within(queried, len(vectors))
-    _put(out, "behind_cosine", kernels.pair_cosines(vectors, rows, others))
-    if context.query_row >= 0:
-        query = _within(np.full(rows.size, context.query_row, np.int32), len(vectors))
-        _put(out, "query_cosine", kernels.pair_cosines(vectors, rows, query))
-    medoids = _within(context.medoid_rows, len(vectors))
-    if medoids.size and rows.size:
-        targets = np.where(medoids[:, None] >= 0, vectors[medoids], np.float32(0.0))
-        cosines = kernels.cosines(vectors, rows, targets)
+    known, young = context.split(pool.rows, len(vectors))
+    tables = [(vectors, known)]
+    if context.world.live is not None and (young >= 0).any():
+        tables.append((context.world.live.vectors, young))
+    _put(out, "has_vector", _sum(kernels.has_vector(table, rows) for table, rows in tables))
+    behind = context.vectors_of(pool.queried_rows)
+    places = pool.query_behind()
+    _put(
+        out,
+        "behind_cosine",
+        _sum(overlap_kernels.paired_cosines(table, rows, behind, places) for table, rows in tables),
+    )
+    _fill_singles(out, tables, context)
+    if context.medoid_rows.size and len(pool):
+        targets = context.vectors_of(context.medoid_rows)
+        cosines = _sum(kernels.cosines(table, rows, targets) for table, rows in tables)
         nearest = cosines.argmax(axis=1)
         _put(out, "medoid_cosine_max", np.take_along_axis(cosines, nearest[:, None], 1)[:, 0])
         _put(out, "medoid_cosine_mean", kernels.weighted_sums(cosines, context.importances))
         _put(out, "medoid_importance", context.importances[nearest])
+    if context.history_rows.size:
+        _fill_own_pins(out, tables, context)
+
+
+def _fill_singles(out: NDArray[np.float32], tables: Any, context: FeatureContext) -> None:
+    """Cosines to single pins: the query pin, the newest save, click and long click."""
+    names = ("query_cosine", "last_save_cosine", "last_click_cosine", "last_long_click_cosine")
+    singles = np.array([context.query_row, *context.last_rows], np.int32)
+    wanted = np.flatnonzero(singles >= 0)
+    if wanted.size:
+        targets = context.vectors_of(singles[wanted])
+        cosines = _sum(kernels.cosines(table, rows, targets) for table, rows in tables)
+        for place, name in enumerate(wanted.tolist()):
+            _put(out, names[name], cosines[:, place])
+
+
+def _fill_own_pins(out: NDArray[np.float32], tables: Any, context: FeatureContext) -> None:
+    """Cosines to the closest of the user's own pins, and to directions made from all of them."""
+    own = context.vectors_of(context.history_rows)
+    own = own[(own != 0).any(axis=1)]
+    if not len(own):
+        return
+    near = np.ascontiguousarray(own[:NEAR_COUNT_MAX])
+    found = _sum(overlap_kernels.closest(table, rows, near) for table, rows in tables)
+    _put(out, "history_cosine_max", found[:, 0])
+    _put(out, "history_cosine_squares", found[:, 1])
+    geometry = context.world.side.geometry
+    directions = own.mean(axis=0)[None] if geometry is None else geometry.directions(own)
+    cosines = _sum(kernels.cosines(table, rows, directions) for table, rows in tables)
+    names = ("history_cosine_mean", "history_regression", "history_interest")
+    for column, name in zip(range(cosines.shape[1]), names, strict=False):
+        _put(out, name, cosines[:, column])
+    if context.session_rows.size:
+        session = context.vectors_of(context.session_rows)
+        found = _sum(overlap_kernels.closest(table, rows, session) for table, rows in tables)
+        _put(out, "session_cosine_max", found[:, 0])
+
+
+def _fill_boards(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
+    """What stands on boards beside the user's pins, the query pin, the session, the board."""
+    graph = context.world.side.graph
+    if graph is None or not len(pool):
+        return
+    own = (
+        "history_item_neighbours",
+        "history_walk",
+        "history_small_boards",
+        "history_user_neighbours",
+        "history_closest_board",
+        "history_board_share",
+        "history_pair_share",
+    )
+    query = np.array([context.query_row] if context.query_row >= 0 else [], np.int32)
+    for rows, names in (
+        (context.history_rows, own),
+        (query, ("query_cooccurrence", "query_walk")),
+        (context.session_rows, ("session_cooccurrence", "session_walk")),
+        (context.board_rows, ("board_cooccurrence_own", "board_walk")),
+    ):
+        if not rows.size:
+            continue
+        edges = (graph.pin_offsets, graph.pin_boards)
+        keys, values = overlap_kernels.board_overlap(rows, *edges, BOARDS_PER_PIN_MAX)
+        scores = overlap_kernels.overlap_scores(
+            pool.rows, keys, values, rows.size, *edges, graph.board_offsets, BOARDS_PER_PIN_MAX
+        )
+        for column, name in enumerate(names):
+            _put(out, name, scores[:, column])
 
 
 def _fill_history(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
@@ -206,53 +218,96 @@ def _fill_history(out: NDArray[np.float32], pool: Pool, context: FeatureContext)
     statistics = context.world.statistics
     if statistics is None or not len(statistics.counts):
         return
-    rows = _within(pool.rows, len(statistics.counts))
+    rows, _ = context.split(pool.rows, len(statistics.counts))
     is_known = rows >= 0
     counts = np.where(is_known[:, None], statistics.counts[rows], np.float32(0.0))
     out[:, first : first + len(STATISTIC_COUNTS)] = np.log1p(counts)
+    decayed = {name: counts[:, STATISTIC_COUNTS.index(name)] for name in _DECAYED}
+    total = RATE_OFFSET + _sum(decayed.values())
+    for kind in ("save", "long_click", "hide"):
+        _put(out, f"{kind}_share", decayed[f"decayed_{kind}"] / total)
     times = np.where(is_known, statistics.newest_save_times[rows], np.nan)
     _put(out, "save_age", np.log1p(np.nan_to_num(_days_since(times, context.now), nan=3650.0)))
 
 
-def _fill_context_and_freshness(
-    out: NDArray[np.float32], pool: Pool, context: FeatureContext
-) -> None:
-    """Where the answer will be shown, and how old each pin is."""
-    _put(out, "is_related", context.surface == Surface.RELATED_PINS)
-    days = _days_since(context.world.catalogue.creation_times[pool.rows], context.now)
+def _fill_pin(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
+    """Age, language and country of each pin, and whom it is for."""
+    catalogue, live = context.world.catalogue, context.world.live
+    rows, young = context.split(pool.rows, len(catalogue.pin_ids))
+    languages, countries = catalogue.languages.codes[rows], catalogue.countries.codes[rows]
+    times = catalogue.creation_times[rows]
+    if live is not None and (is_young := young >= 0).any():
+        languages = np.where(is_young, live.language_codes[young], languages)
+        countries = np.where(is_young, live.country_codes[young], countries)
+        times = np.where(is_young, live.creation_times[young], times)
+    days = _days_since(times, context.now)
     _put(out, "pin_age", np.where(np.isnan(days), -1.0, np.log1p(days)))
     _put(out, "is_fresh", days <= FRESH_DAYS)
-
-
-def _fill_locale(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
-    """Whether language and country are the viewer's."""
-    catalogue = context.world.catalogue
-    _put(out, "language_match", _matches(catalogue.languages, pool.rows, context.language_code))
-    _put(out, "country_match", _matches(catalogue.countries, pool.rows, context.country_code))
+    _put(out, "language_match", _matches(languages, context.language_code))
+    _put(out, "country_match", _matches(countries, context.country_code))
+    audience = context.world.side.audience
+    if audience is not None and len(audience.lifts):
+        known, _ = context.split(pool.rows, len(audience.lifts))
+        for group, column in zip(
+            ("language", "country", "segment"), context.group_columns, strict=True
+        ):
+            if column >= 0:
+                lifts = np.where(known >= 0, audience.lifts[known, column], np.float32(0.0))
+                _put(out, f"audience_{group}", lifts)
 
 
 def _fill_topics(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
     """Cosine of each pin's topics to the user's and to the query pin's."""
-    catalogue = context.world.catalogue
+    catalogue, live = context.world.catalogue, context.world.live
     if not catalogue.topic_count:
         return
+    known, young = context.split(pool.rows, len(catalogue.pin_ids))
+    tables = [(known, catalogue.topic_offsets, catalogue.topic_codes)]
+    if live is not None and (young >= 0).any():
+        tables.append((young, live.topic_offsets, live.topic_codes))
     ones = np.ones(1, np.float32)
     for name, rows, shares in (
         ("topic_profile", context.medoid_rows, context.importances),
         ("topic_query", np.array([context.query_row], np.int32), ones),
     ):
+        compared, _ = context.split(rows, len(catalogue.pin_ids))
         weights = kernels.unit_weights(
-            rows, shares, catalogue.topic_offsets, catalogue.topic_codes, catalogue.topic_count
+            compared, shares, catalogue.topic_offsets, catalogue.topic_codes, catalogue.topic_count
         )
-        cosines = kernels.list_cosines(
-            pool.rows, catalogue.topic_offsets, catalogue.topic_codes, weights
-        )
-        _put(out, name, cosines)
+        _put(out, name, _sum(kernels.list_cosines(*table, weights) for table in tables))
+    counts = catalogue.topic_offsets[known + 1] - catalogue.topic_offsets[known]
+    _put(out, "topic_count", np.where(known >= 0, counts, 0))
 
 
-def _within(rows: NDArray[np.int32], row_count: int) -> NDArray[np.int32]:
-    """The rows that an older artifact has; -1 for the younger ones."""
-    return np.where(rows < row_count, rows, np.int32(UNKNOWN))
+def _fill_words(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
+    """Cosine of the words of each title to the user's, the query pin's and the searches'."""
+    words = context.world.side.words
+    if words is None or not words.code_by_word:
+        return
+    known, _ = context.split(pool.rows, words.offsets.size - 1)
+    ones = np.ones(1, np.float32)
+    for name, rows, shares in (
+        ("word_profile", context.medoid_rows, context.importances),
+        ("word_query", np.array([context.query_row], np.int32), ones),
+    ):
+        compared, _ = context.split(rows, words.offsets.size - 1)
+        if (compared >= 0).any():
+            weights = kernels.unit_weights(
+                compared, shares, words.offsets, words.codes, words.code_count
+            )
+            _put(out, name, kernels.list_cosines(known, words.offsets, words.codes, weights))
+    if context.search_codes.size:
+        weights = np.zeros(words.code_count, np.float32)
+        weights[context.search_codes] = context.search_codes.size**-0.5
+        _put(out, "word_search", kernels.list_cosines(known, words.offsets, words.codes, weights))
+
+
+def _sum(parts: Any) -> Any:
+    """Sum of arrays of one shape; each row is 0 in all but one of them."""
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return total
 
 
 def _days_since(times: NDArray[np.float64], now: float) -> NDArray[np.float64]:
@@ -260,9 +315,8 @@ def _days_since(times: NDArray[np.float64], now: float) -> NDArray[np.float64]:
     return np.maximum((now - times) / DAY_SECONDS, 0.0)
 
 
-def _matches(column: CodedColumn, rows: NDArray[np.int32], wanted: int) -> NDArray[np.int8]:
+def _matches(codes: NDArray[np.int32], wanted: int) -> NDArray[np.int8]:
     """1 = the same, -1 = another, 0 = one of them is unknown; int8[n]."""
     if wanted == UNKNOWN:
-        return np.zeros(rows.size, np.int8)
-    codes = column.codes[rows]
+        return np.zeros(codes.size, np.int8)
     return np.where(codes == UNKNOWN, 0, np.where(codes == wanted, 1, -1)).astype(np.int8)

@@ -259,7 +259,7 @@ def list_cosines(
     Cosine of each row's set of codes with a weighted set of codes.
 
     Args:
-        rows: int32[n], each in [0, N).
+        rows: int32[n], each in [-1, N); -1 = without codes.
         offsets: Where each row's codes start, int64[N + 1].
         codes: int32[t]; below 0 = unknown, left out.
         weights: float32[codes], of length 1 or 0.
@@ -270,6 +270,8 @@ def list_cosines(
     result = np.zeros(rows.size, np.float32)
     for i in range(rows.size):
         total, count = 0.0, 0
+        if rows[i] < 0:
+            continue
         for k in range(offsets[rows[i]], offsets[rows[i] + 1]):
             if codes[k] >= 0:
                 total += weights[codes[k]]
