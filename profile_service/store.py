@@ -31,8 +31,8 @@ import lmdb
 from profile_service import codec
 from profile_service.actions import Action, ActionColumns, columns_of
 from profile_service.codec import Declared, Erasure
-from profile_service.group_commit import GroupCommit
 from service_runtime.errors import Corrupted, Exhausted, Unavailable
+from service_runtime.group_commit import GroupCommit
 
 FORMAT_VERSION: Final = 1
 

@@ -67,7 +67,7 @@ class GroupCommit:
         waiting = _Waiting(change)
         with self._wake:
             if self._is_closed:
-                raise Unavailable("the store is closed")
+                raise Unavailable("what writes here is closed")
             self._queue.append(waiting)
             if len(self._queue) >= self._awaited:
                 self._wake.notify()
