@@ -51,13 +51,22 @@ class LogRecord:
 class EventLog:
     """The one writer of a log folder; reading is safe at any time, from any process."""
 
-    def __init__(self, folder: Path | str, segment_bytes_max: int = SEGMENT_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        *,
+        begin_at: int = 0,
+    ) -> None:
         """
         Open or begin a log and cut a torn tail.
 
         Args:
             folder: Made if it is not there; one writer at a time.
             segment_bytes_max: A segment that is at least this long is closed.
+            begin_at: Positions that readers have seen already. A log that ends before (its folder
+                was removed or restored from an old copy) goes on from here, so that no reader takes
+                new records for known ones.
 
         Raises:
             Unavailable: If another process writes this log.
@@ -79,6 +88,9 @@ class EventLog:
         self._base = bases[-1] if bases else 0
         self._file = self._open_segment(self._base)
         self._position = self._base + self._cut_tail()
+        if self._position < begin_at:
+            self._position = begin_at
+            self._roll()
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +173,12 @@ class EventLog:
             sync_path(self.folder)
         return removed
 
+    def roll(self) -> None:
+        """Begin a new segment, so that `remove_before` may delete all that was written so far."""
+        with self._lock:
+            if self._position > self._base:
+                self._roll()
+
     def close(self) -> None:
         """Sync and let the folder go; nothing can be appended afterwards."""
         with self._lock:
@@ -237,9 +255,10 @@ def read_log(
     bases = _segment_bases(folder)
     _refuse_beyond_end(folder, bases, from_position)
     first = max(0, bisect_right(bases, from_position) - 1)
-    for index, base in enumerate(bases[first:], first):
+    for index, segment in enumerate(bases[first:], first):
+        base = max(segment, from_position)
         try:
-            content = _segment_path(folder, base).read_bytes()
+            content = _read_from(_segment_path(folder, segment), base - segment)
         except FileNotFoundError:  # removed since we looked
             continue
         is_last = index + 1 == len(bases)
@@ -250,10 +269,22 @@ def read_log(
                 on_damage(start, stop)
 
         stop = 0
-        for payload, stop in _frames(content, base, max(0, from_position - base), told):
+        for payload, stop in _frames(content, base, 0, told):
             yield LogRecord(base + stop, payload)
         if not is_last and stop < len(content):
             told(base + stop, base + len(content))
+
+
+def end_position(folder: Path | str) -> int:
+    """Return where a log ends, a torn tail included; 0 without one. Cheap: looks at names only."""
+    bases = _segment_bases(Path(folder))
+    return bases[-1] + _segment_path(Path(folder), bases[-1]).stat().st_size if bases else 0
+
+
+def _read_from(path: Path, start: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        return file.read()
 
 
 def _refuse_beyond_end(folder: Path, bases: Sequence[int], position: int) -> None:

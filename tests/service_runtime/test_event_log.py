@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service_runtime.errors import Corrupted, InvalidRequest, Unavailable
-from service_runtime.event_log import MARKER, EventLog, read_log
+from service_runtime.event_log import MARKER, EventLog, end_position, read_log
 
 KILL_ROUNDS = 10
 
@@ -186,3 +186,42 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
             numbers = [int(payload.partition(b":")[0]) for payload in payloads(log)]
         assert numbers == list(range(len(numbers)))
         assert len(numbers) >= acknowledged
+
+
+def test_a_log_that_was_lost_goes_on_after_what_readers_have_seen(tmp_path: Path) -> None:
+    """A watermark from before never hides what comes after."""
+    with EventLog(tmp_path / "lost", begin_at=500) as log:
+        log.append([b"new"])
+
+    with EventLog(tmp_path / "lost", begin_at=100) as log:
+        log.append([b"newer"])
+    with EventLog(tmp_path / "restored") as log:
+        log.append([b"old"])
+    with EventLog(tmp_path / "restored", begin_at=500) as log:
+        log.append([b"new"])
+
+    damage: list[tuple[int, int]] = []
+    for folder, expected in (
+        ("lost", [b"new", b"newer"]),
+        ("restored", [b"new"]),
+    ):
+        records = read_log(tmp_path / folder, 500, on_damage=lambda *at: damage.append(at))
+        assert [record.payload for record in records] == expected
+    both = read_log(tmp_path / "restored", on_damage=lambda *at: damage.append(at))
+    assert [record.payload for record in both] == [b"old", b"new"]
+    assert next(read_log(tmp_path / "restored", 300)).payload == b"new"
+    assert damage == []
+
+
+def test_a_rolled_log_can_be_emptied(tmp_path: Path) -> None:
+    """What every reader has is deleted although the segment was not full."""
+    with EventLog(tmp_path) as log:
+        position = log.append([b"one", b"two"])
+        log.roll()
+        log.roll()
+
+        assert log.remove_before(position) == position
+        assert payloads(log) == []
+        log.append([b"three"])
+        assert payloads(log, position) == [b"three"]
+        assert end_position(tmp_path) == log.position
