@@ -86,6 +86,12 @@ class ProfileConfig(ServiceConfig):
     sync_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="Added to each commit: a slow disk for benchmarks and tests."
     )
+    export_every_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="How often the service itself exports live actions; 0 = the job does.",
+    )
     future_seconds_max: float = Field(
         300.0, ge=0, le=86_400, description="How far ahead of our clock an action's time may be."
     )

@@ -9,7 +9,7 @@ import numpy as np
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service import generation_store
-from profile_service.action_export import actions_folder, exported_position
+from profile_service.action_export import actions_folder, export_actions, exported_position
 from profile_service.actions import Action, ActionType, columns_of
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
@@ -23,6 +23,7 @@ from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
 from service_runtime.grpc_server import Server
+from service_runtime.periodic import Periodic
 from service_runtime.telemetry import Metrics
 
 NAME = "profile_service"
@@ -77,13 +78,20 @@ def build(config: ProfileConfig) -> Server:
         cluster_count_default=config.cluster_count_default,
     )
     _add_gauges(metrics, log, profiles)
+    export = Periodic(
+        "export-actions",
+        lambda: export_actions(log, actions_folder(config.data_root), up_to=log.last_position()),
+        every_seconds=config.export_every_seconds,
+    )
 
     def warm_up() -> None:
         _compile_kernels(config)
         watcher.start()
+        export.start()
 
     def close() -> None:
         watcher.stop()
+        export.stop()
         log.close()
 
     return Server(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from corkboard.profile.v1 import profile_service_pb2 as pb
 from profile_service.action_export import export_actions, exported_position
-from tests.profile_service.worlds import action, open_log
+from tests.profile_service.worlds import action, message, open_log, publish_pins, serving
 
 
 def exported(folder: Path) -> list[tuple[str, str]]:
@@ -62,3 +63,12 @@ def test_killed_export_leaves_no_duplicate(tmp_path: Path) -> None:
 
     assert [name for _, name in exported(out)] == ["b", "a", "c"]
     log.close()
+
+
+def test_service_exports_by_itself_where_no_job_reaches_its_disk(tmp_path: Path) -> None:
+    """With export_every_seconds everything recorded is a file at the latest when the service ends."""
+    publish_pins(tmp_path)
+    with serving(tmp_path, export_every_seconds=3600) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=[message("a"), message("b")]))
+
+    assert [name for _, name in exported(tmp_path / "events" / "actions")] == ["a", "b"]
