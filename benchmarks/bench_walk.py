@@ -114,7 +114,7 @@ def make_graph(
         offsets, neighbours = compress_edges(sources, targets, count)
         # Copied, as only memory that numpy allocates itself has large pages.
         both.append((offsets.astype(np.int32), neighbours.copy()))
-    return PinBoardGraph((both[0], both[1]), None, {})
+    return PinBoardGraph((both[0], both[1]))
 
 
 def in_turns(
@@ -163,8 +163,7 @@ def kernel_variant(graph: PinBoardGraph, walker_count: int, steps: int) -> Calla
                 graph.board_edges,
                 None,
                 None,
-                None,
-                np.uint64(0),
+                0,
                 np.uint64(RESTART * 2**32),
                 row,
                 np.uint64(number),

@@ -1,56 +1,41 @@
 """The pin-board graph as compressed rows: pruned and written by a job, mapped by the service.
 
 Both directions are kept: the boards of each pin and the pins of each board. Neighbours of one
-language stand side by side, so that a biased walk draws from a sub-range; where the catalogue knows
-fewer than two languages nothing is stored for it.
+language, and within it of one topic, stand side by side, so that a biased walk draws from a
+sub-range; where the catalogue knows fewer than two languages and two topics nothing is stored for
+it. Language and topic of a node are one number, its label: language * (topics + 1) + topic + 1,
+where a language or topic of -1 is not known.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from candidate_service import pair_kernels
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation
+from service_runtime.id_table import IdTable
 
 ARTIFACT: Final = "graph"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FORMAT_VERSIONS: Final = (1, 2)
+"""Those that can be read; the first knew languages only, and no label by node."""
 BOARD_IDS_FOLDER: Final = "board_ids"
 
 _SIDES: Final = ("pin", "board")
+_TITLES_FILE: Final = "board_titles.arrow"
+_PARTS: Final = ("group_offsets", "group_labels", "group_begins")
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_graph"
 
 Edges = tuple[NDArray[Any], NDArray[np.int32]]
-Groups = tuple[NDArray[Any], NDArray[np.int16], NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class PruneSettings:
-    """Which edges are worth keeping.
-
-    Attributes:
-        board_pin_count_min: Boards with fewer pins are left out: a walk over them goes nowhere.
-            Range 1.., default 2.
-        board_pin_count_max: Of a larger board a sample of so many pins is kept: whoever collects
-            everything says little. Range 2.., default 10,000 (guess).
-        degree_exponent: A pin on d boards keeps d**delta of them, the smallest boards, which are
-            the most to the point. Range (0, 1], default 1 = all. Measured on a million edges: 0.91
-            keeps 65 % of them at equal quality, 0.86 half of them and loses 2 to 4 %. Pixie prunes
-            with 0.91, OmniSage with 0.86.
-        degree_kept_min: A pin keeps at least so many boards, default 10 (OmniSage).
-        degree_kept_max: And at most so many, default 10,000 (OmniSage).
-    """
-
-    board_pin_count_min: int = 2
-    board_pin_count_max: int = 10_000
-    degree_exponent: float = 1.0
-    degree_kept_min: int = 10
-    degree_kept_max: int = 10_000
+Groups = tuple[NDArray[Any], NDArray[np.int32], NDArray[Any]]
+Labels = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 class PinBoardGraph:
@@ -59,27 +44,44 @@ class PinBoardGraph:
     Attributes:
         pin_edges: Offsets [pins + 1] and boards int32[e] of the pins.
         board_edges: Offsets [boards + 1] and pins int32[e] of the boards.
-        pin_groups: Runs of one language in each pin's boards (`pair_kernels.find_groups`); None
-            where the graph knows no languages.
+        pin_groups: Runs of one label in each pin's boards (`pair_kernels.find_groups`); None where
+            the graph knows neither languages nor topics.
         board_groups: The same of each board's pins.
-        languages: Number of each language tag.
+        pin_labels: Label of each pin, int32[pins]; None as above.
+        board_labels: Label of each board, int32[boards]: the most frequent language and the most
+            frequent topic of its pins.
+        languages: Number of each language tag; empty below two.
+        topics: Number of each topic; empty below two.
+        board_ids: Ids of the boards; None for a graph that was not opened from a generation.
+        repeated_saves: How many saves say that a pin is on a board, by (pin, board), where it is
+            more than one.
+        board_titles: Title of each board, null where it has none; large_string[boards].
         degree_max: Boards of the pin that is on most.
     """
 
     def __init__(
         self,
         edges: tuple[Edges, Edges],
-        groups: tuple[Groups, Groups] | None,
-        languages: dict[str, int],
+        groups: tuple[Groups, Groups] | None = None,
+        labels: Labels | None = None,
+        *,
+        languages: Sequence[str] = (),
+        topics: Sequence[str] = (),
     ) -> None:
         """Take arrays that belong together; use `open` or `build_graph`."""
         self.pin_edges, self.board_edges = edges
         self.pin_groups: Groups | None = groups[0] if groups else None
         self.board_groups: Groups | None = groups[1] if groups else None
-        for arrays in (*edges, *(groups or ())):
+        self.pin_labels: NDArray[np.int32] | None = labels[0] if labels else None
+        self.board_labels: NDArray[np.int32] | None = labels[1] if labels else None
+        for arrays in (*edges, *(groups or ()), labels or ()):
             for array in arrays:
                 array.setflags(write=False)  # also so that kernels are compiled for one kind only
-        self.languages = languages
+        self.languages = {tag: number for number, tag in enumerate(languages)}
+        self.topics = {topic: number for number, topic in enumerate(topics)}
+        self.board_ids: IdTable | None = None
+        self.repeated_saves: dict[tuple[int, int], int] = {}
+        self.board_titles = pa.nulls(self.board_count, pa.large_string())
         self.degree_max = int(np.diff(self.pin_edges[0]).max(initial=0))
 
     @classmethod
@@ -94,15 +96,27 @@ class PinBoardGraph:
         Raises:
             Corrupted: Its arrays do not fit each other.
         """
-        languages = {str(tag): i for i, tag in enumerate(generation.manifest.details["languages"])}
-        names = [f"{side}_{part}" for side in _SIDES for part in ("offsets", "neighbours")]
-        if languages:
-            parts = ("group_offsets", "group_languages", "group_begins")
-            names += [f"{side}_{part}" for side in _SIDES for part in parts]
-        arrays = [_read(generation.file(f"{name}.npy"), in_memory=in_memory) for name in names]
-        groups = (tuple(arrays[4:7]), tuple(arrays[7:10])) if languages else None
-        graph = cls(((arrays[0], arrays[1]), (arrays[2], arrays[3])), groups, languages)  # type: ignore[arg-type]
+
+        def read(name: str) -> NDArray[Any]:
+            return _read(generation.file(f"{name}.npy"), in_memory=in_memory)
+
+        details = generation.manifest.details
+        languages = [str(tag) for tag in details["languages"]]
+        topics = [str(topic) for topic in details.get("topics", ())]
+        edges = tuple((read(f"{side}_offsets"), read(f"{side}_neighbours")) for side in _SIDES)
+        groups, labels = None, None
+        if (languages or topics) and generation.manifest.format_version > 1:
+            groups = tuple(tuple(read(f"{side}_{part}") for part in _PARTS) for side in _SIDES)
+            labels = tuple(read(f"{side}_labels") for side in _SIDES)
+        elif languages:
+            groups, labels = _first_format(edges, read)
+        graph = cls(edges, groups, labels, languages=languages, topics=topics)  # type: ignore[arg-type]
         graph._check(generation)
+        graph.board_ids = IdTable.open(generation.path / BOARD_IDS_FOLDER)
+        if generation.manifest.format_version > 1:
+            repeated = read("repeated_saves")
+            graph.repeated_saves = {(pin, board): n for pin, board, n in repeated.tolist()}
+            graph.board_titles = _read_titles(generation.file(_TITLES_FILE))
         return graph
 
     @property
@@ -114,6 +128,11 @@ class PinBoardGraph:
     def board_count(self) -> int:
         """Number of boards, those without a kept pin included."""
         return len(self.board_edges[0]) - 1
+
+    @property
+    def node_count(self) -> int:
+        """The larger of the numbers of pins and boards."""
+        return max(self.pin_count, self.board_count)
 
     @property
     def edge_count(self) -> int:
@@ -132,20 +151,60 @@ class PinBoardGraph:
         )
         return degrees
 
+    def label_of(self, row: int) -> int:
+        """Return the label of a pin; one of an unknown language and topic where it has none."""
+        if self.pin_labels is None or row >= len(self.pin_labels):
+            return -(len(self.topics) + 1)
+        return int(self.pin_labels[row])
+
+    def label_for(self, language: str, topics: Sequence[str]) -> int:
+        """Return the label of a pin that came later, by its language and first known topic."""
+        topic = next((self.topics[name] for name in topics if name in self.topics), -1)
+        return self.languages.get(language, -1) * (len(self.topics) + 1) + topic + 1
+
+    def label_ranges(self, language: str, label: int) -> tuple[int, int, int, int]:
+        """Return the labels that a walk may prefer: those of one topic, and those of a language.
+
+        Args:
+            language: Tag of the viewer's language.
+            label: Of the query pin. Its topic is looked for in the viewer's language; where the
+                graph does not know that, in the pin's own.
+
+        Returns:
+            First and last + 1 of the topic, first and last + 1 of the language; equal where there
+            is no such preference.
+        """
+        size = len(self.topics) + 1
+        number, topic = self.languages.get(language, -1), label % size
+        first = number * size if number >= 0 else label - topic
+        wide = (first, first + size) if number >= 0 else (0, 0)
+        narrow = (first + topic, first + topic + 1) if topic else (0, 0)
+        return *narrow, *wide
+
     def write(self, folder: Path) -> None:
         """Write the arrays as files of a generation's folder."""
-        for side, edges, groups in (
-            ("pin", self.pin_edges, self.pin_groups),
-            ("board", self.board_edges, self.board_groups),
+        arrays: dict[str, NDArray[Any]] = {}
+        for side, edges, groups, labels in (
+            ("pin", self.pin_edges, self.pin_groups, self.pin_labels),
+            ("board", self.board_edges, self.board_groups, self.board_labels),
         ):
-            parts: dict[str, NDArray[Any]] = {"offsets": edges[0], "neighbours": edges[1]}
-            if groups is not None:
-                keys = ("group_offsets", "group_languages", "group_begins")
-                parts |= dict(zip(keys, groups, strict=True))
-            for part, array in parts.items():
-                np.save(folder / f"{side}_{part}.npy", array, allow_pickle=False)
+            arrays |= {f"{side}_offsets": edges[0], f"{side}_neighbours": edges[1]}
+            if groups is not None and labels is not None:
+                names = (f"{side}_{part}" for part in _PARTS)
+                arrays |= dict(zip(names, groups, strict=True)) | {f"{side}_labels": labels}
+        repeated = [(*pair, count) for pair, count in sorted(self.repeated_saves.items())]
+        arrays["repeated_saves"] = np.array(repeated, np.int32).reshape(-1, 3)
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        titles = pa.table({"title": self.board_titles})
+        with pa.ipc.new_file(str(folder / _TITLES_FILE), titles.schema) as writer:
+            writer.write_table(titles)
 
     def _check(self, generation: Generation) -> None:
+        if generation.manifest.format_version > 1:
+            sizes = {len(part) for part in (self.pin_labels, self.board_labels) if part is not None}
+            if sizes - {self.pin_count, self.board_count}:
+                raise Corrupted(f"graph {generation.id} has {sizes} labels", hint=_HINT)
         counts = {
             "pin_count": self.pin_count,
             "board_count": self.board_count,
@@ -168,7 +227,9 @@ def build_graph(
     pin_count: int,
     board_count: int,
     pin_languages: NDArray[np.int16] | None = None,
-    languages: tuple[str, ...] = (),
+    languages: Sequence[str] = (),
+    pin_topics: NDArray[np.int16] | None = None,
+    topics: Sequence[str] = (),
 ) -> PinBoardGraph:
     """Compress distinct edges into both directions.
 
@@ -178,75 +239,62 @@ def build_graph(
         pin_count: Rows of the catalogue.
         board_count: Number of boards.
         pin_languages: Number of each pin's language, int16[pin_count], -1 = unknown.
-        languages: Their tags; with fewer than two the graph knows no languages.
+        languages: Their tags; fewer than two count as none.
+        pin_topics: Number of the topic that stands for each pin, int16[pin_count], -1 = unknown.
+        topics: Their names; fewer than two count as none.
     """
-    label_pins = np.full(pin_count, -1, np.int16)
-    if pin_languages is not None and len(languages) > 1:
-        label_pins = pin_languages
+    languages, topics = (() if len(names) < 2 else names for names in (languages, topics))
+    unknown = np.full(pin_count, -1, np.int16)
+    by_language = pin_languages if languages and pin_languages is not None else unknown
+    by_topic = pin_topics if topics and pin_topics is not None else unknown
+    pin_labels = _labels(by_language, by_topic, len(topics))
     loose = pair_kernels.compress_edges(pins, boards, pin_count)
-    by_label = np.argsort(label_pins, kind="stable")
+    by_label = np.argsort(pin_labels, kind="stable")
     board_edges = pair_kernels.transpose(*loose, by_label, board_count)
-    *board_groups, label_boards = pair_kernels.find_groups(*board_edges, label_pins)
-    by_label = np.argsort(label_boards, kind="stable")
-    pin_edges = pair_kernels.transpose(*board_edges, by_label, pin_count)
-    *pin_groups, _ = pair_kernels.find_groups(*pin_edges, label_boards)
-    edges = (_narrow(pin_edges), _narrow(board_edges))
-    if len(languages) < 2:
-        return PinBoardGraph(edges, None, {})
-    groups = (_narrow(tuple(pin_groups)), _narrow(tuple(board_groups)))
-    return PinBoardGraph(edges, groups, {tag: i for i, tag in enumerate(languages)})
-
-
-def prune_edges(
-    pins: NDArray[np.int32],
-    boards: NDArray[np.int32],
-    settings: PruneSettings,
-    *,
-    seed: int,
-) -> NDArray[np.bool_]:
-    """Choose the edges to keep; the choice depends on the edges and the seed, not on their order.
-
-    Args:
-        pins: Pin row of each edge, int32[e].
-        boards: Board row of each edge, int32[e].
-        settings: Which are worth keeping.
-        seed: Of the samples of large boards.
-
-    Returns:
-        bool[e].
-
-    Source: Eksombatchai et al. 2018, section 3.2 (degree**delta); which boards a pin keeps goes by
-    size instead of topic, as there need not be topics (OmniSage, KDD 2025, prunes without them).
-    """
-    kept = np.ones(len(pins), np.bool_)
-    chance = pair_kernels.hash_pairs(pins, boards, seed)
-    _keep_first(
-        kept, boards, chance, lambda sizes: np.full(len(sizes), settings.board_pin_count_max)
+    board_labels = _labels(
+        pair_kernels.dominant_labels(*board_edges, by_language, len(languages)),
+        pair_kernels.dominant_labels(*board_edges, by_topic, len(topics)),
+        len(topics),
     )
-    sizes = np.bincount(boards[kept], minlength=1)
-    rank = sizes[boards].astype(np.uint64) << np.uint64(32) | chance >> np.uint64(32)
-    _keep_first(kept, pins, rank, lambda degrees: _kept_degrees(degrees, settings))
-    sizes = np.bincount(boards[kept], minlength=int(boards.max(initial=-1)) + 1)
-    kept &= sizes[boards] >= settings.board_pin_count_min
-    return kept
+    by_label = np.argsort(board_labels, kind="stable")
+    pin_edges = pair_kernels.transpose(*board_edges, by_label, pin_count)
+    edges = (_narrow(pin_edges), _narrow(board_edges))
+    if not languages and not topics:
+        return PinBoardGraph(edges)
+    groups = (
+        _narrow(pair_kernels.find_groups(*pin_edges, board_labels)),
+        _narrow(pair_kernels.find_groups(*board_edges, pin_labels)),
+    )
+    labels = (pin_labels, board_labels)
+    return PinBoardGraph(edges, groups, labels, languages=languages, topics=topics)
 
 
-def _kept_degrees(degrees: NDArray[np.int64], settings: PruneSettings) -> NDArray[np.int64]:
-    wanted: NDArray[np.int64] = np.ceil(degrees**settings.degree_exponent).astype(np.int64)
-    return wanted.clip(settings.degree_kept_min, settings.degree_kept_max)
+def _labels(
+    languages: NDArray[np.int16], topics: NDArray[np.int16], topic_count: int
+) -> NDArray[np.int32]:
+    return (languages.astype(np.int32) * (topic_count + 1) + topics + 1).astype(np.int32)
 
 
-def _keep_first(
-    kept: NDArray[np.bool_], nodes: NDArray[np.int32], ranks: NDArray[np.uint64], quota: Any
-) -> None:
-    """Of each node's kept edges keep those of the lowest rank, as many as quota(degrees) says."""
-    degrees = np.bincount(nodes[kept], minlength=int(nodes.max(initial=-1)) + 1)
-    quotas = quota(degrees)
-    crowded = np.flatnonzero(kept & (degrees > quotas)[nodes])
-    order = crowded[np.lexsort((ranks[crowded], nodes[crowded]))]
-    sorted_nodes = nodes[order]
-    begins = np.searchsorted(sorted_nodes, sorted_nodes)
-    kept[order[np.arange(len(order)) - begins >= quotas[sorted_nodes]]] = False
+def _first_format(
+    edges: tuple[Any, ...], read: Callable[[str], NDArray[Any]]
+) -> tuple[tuple[Groups, ...], tuple[NDArray[np.int32], ...]]:
+    """Read groups by language alone, and tell each node's language from the groups it is in."""
+    groups = tuple(
+        (
+            read(f"{side}_group_offsets"),
+            read(f"{side}_group_languages").astype(np.int32),
+            read(f"{side}_group_begins"),
+        )
+        for side in _SIDES
+    )
+    labels = []
+    for (_, numbers, begins), (_, neighbours), (offsets, _) in zip(
+        groups[::-1], edges[::-1], edges, strict=True
+    ):
+        found = np.full(len(offsets) - 1, -1, np.int32)
+        found[neighbours] = np.repeat(numbers, np.diff(begins))
+        labels.append(found)
+    return groups, tuple(labels)
 
 
 def _narrow(arrays: tuple[Any, ...]) -> Any:
@@ -255,6 +303,14 @@ def _narrow(arrays: tuple[Any, ...]) -> Any:
         array.astype(np.int32) if array.dtype == np.int64 and array.max() < 2**31 else array
         for array in arrays
     )
+
+
+def _read_titles(path: Path) -> pa.Array:
+    try:
+        titles = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all().column("title")
+    except (OSError, KeyError, pa.ArrowInvalid) as fault:
+        raise Corrupted(f"{path} cannot be read: {fault}", hint=_HINT) from fault
+    return titles.combine_chunks()
 
 
 def read_array(path: Path) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from candidate_service.cooccurrence import CooccurrenceSettings
-from candidate_service.graph import PruneSettings
+from candidate_service.graph_pruning import PruneSettings
 from candidate_service.walk import PixieSettings
 from service_runtime.config import ServiceConfig
 
@@ -20,11 +20,29 @@ class GraphConfig(ServiceConfig):
     graph_board_pin_count_max: int = Field(
         10_000, ge=2, le=10_000_000, description="Of a larger board a sample is kept. Guess."
     )
+    graph_board_entropy_max: float = Field(
+        64.0,
+        ge=0,
+        le=64,
+        description="Boards whose topics have more bits of entropy are left out; 64 = none.",
+    )
+    graph_topic_count_max: int = Field(
+        200,
+        ge=0,
+        le=10_000,
+        description="The most frequent topics count in graph and walk, the others not. Guess.",
+    )
     graph_degree_exponent: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="A pin on d boards keeps d**x; 1 = all. Pixie: 0.91 on 100 billion edges.",
+        description="A pin on d boards keeps the d**x closest by topic; 1 = all. Pixie: 0.91.",
+    )
+    graph_bare_degree_exponent: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="A pin without topics keeps the d**x smallest; 1 = all. OmniSage: 0.86.",
     )
     graph_degree_kept_min: int = Field(
         10, ge=1, le=1_000_000, description="A pin keeps at least so many boards (OmniSage)."
@@ -69,6 +87,12 @@ class GraphConfig(ServiceConfig):
     pixie_bias: float = Field(
         0.9, ge=0, le=1, description="Chance that a hop keeps to the viewer's language. Guess."
     )
+    pixie_topic_bias: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance that such a hop also keeps to the query pin's topic.",
+    )
     pixie_boost: bool = Field(
         default=False,
         description="Favour pins that several query pins lead to (Eq. 3). Measured: no gain.",
@@ -91,7 +115,9 @@ class GraphConfig(ServiceConfig):
         return PruneSettings(
             board_pin_count_min=self.graph_board_pin_count_min,
             board_pin_count_max=self.graph_board_pin_count_max,
+            board_entropy_max=self.graph_board_entropy_max,
             degree_exponent=self.graph_degree_exponent,
+            bare_degree_exponent=self.graph_bare_degree_exponent,
             degree_kept_min=self.graph_degree_kept_min,
             degree_kept_max=self.graph_degree_kept_max,
         )
@@ -112,5 +138,6 @@ class GraphConfig(ServiceConfig):
             early_stop_pin_count=self.pixie_early_stop_pin_count,
             early_stop_visit_count=self.pixie_early_stop_visit_count,
             bias=self.pixie_bias,
+            topic_bias=self.pixie_topic_bias,
             boost=self.pixie_boost,
         )

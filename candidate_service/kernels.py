@@ -37,6 +37,13 @@ WALKER_COUNT: Final = 64
 """K: on a graph beyond the caches 32 are 10 % slower, 128 no faster (benchmarks/bench_walk.py)."""
 
 _U = np.uint64
+BEGIN_MASK: Final = _U(2**36 - 1)
+"""Of the word of a live list: where it begins."""
+
+DEGREE_SHIFT: Final = _U(36)
+DEGREE_MASK: Final = _U(2**27 - 1)
+"""Of the word of a live list, shifted: how many neighbours it has."""
+
 _ONE = _U(1)
 _LOW_32 = _U(0xFFFF_FFFF)
 _COUNT_BITS = _U(21)
@@ -90,14 +97,53 @@ def _random(stream: Any, position: Any) -> Any:
     return z ^ (z >> _U(31))
 
 
+@njit(inline="always")
+def _sub_range(
+    labels: Any,
+    begins: Any,
+    first: Any,
+    last: Any,
+    shift: Any,
+    base: Any,
+    begin: Any,
+    degree: Any,
+    coin: Any,
+    ranges: Any,
+) -> Any:
+    """
+    Return begin and degree of the neighbours that a hop keeps to; all of them if it keeps to none.
+
+    Groups [first, last) of a node have ascending labels; group g begins at base + begins[g + shift]
+    and ends where the next one begins. With *coin* below ranges[0] the neighbours with labels in
+    [ranges[2], ranges[3]) are preferred, with *coin* below ranges[1] those in [ranges[4],
+    ranges[5]), if there are any.
+    """
+    for choice in range(2):
+        if coin < ranges[choice]:
+            low, high = ranges[2 + 2 * choice], ranges[3 + 2 * choice]
+            left, right = first, last
+            while left < right:
+                middle = (left + right) >> _ONE
+                if labels[middle] < low:
+                    left = middle + _ONE
+                else:
+                    right = middle
+            right = left
+            while right < last and labels[right] < high:
+                right += _ONE
+            if right > left:
+                start = base + _U(begins[left + shift])
+                return start, base + _U(begins[right + shift]) - start
+    return begin, degree
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def walk(
     pin_edges: tuple[NDArray[Any], NDArray[np.int32]],
     board_edges: tuple[NDArray[Any], NDArray[np.int32]],
-    pin_groups: tuple[NDArray[Any], NDArray[np.int16], NDArray[Any]] | None,
-    board_groups: tuple[NDArray[Any], NDArray[np.int16], NDArray[Any]] | None,
-    language: int | None,
-    bias: np.uint64,
+    bias: tuple[Any, Any, NDArray[np.int64]] | None,
+    live: tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int32]] | None,
+    counts_boards: int,
     restart: np.uint64,
     start: int,
     seed: np.uint64,
@@ -116,12 +162,16 @@ def walk(
         pin_edges: Offsets int32 or int64[pins + 1] and boards int32[edges] of the pins.
         board_edges: Offsets [boards + 1] and pins int32[edges] of the boards. Every board of a
             pin has that pin and the other way round.
-        pin_groups: Each pin's boards stand grouped by language: group offsets [pins + 1],
-            language int16[groups], begin of the group [groups + 1]. None if language is None.
-        board_groups: The same of each board's pins.
-        language: The viewer's; None for an unbiased walk (compiled without a trace of the bias).
-        bias: A hop keeps to neighbours of that language, if there are any, with chance
-            bias / 2**32.
+        bias: None for a walk without preferences (compiled without a trace of them). Else how each
+            pin's boards and each board's pins stand grouped by label (group offsets [nodes + 1],
+            labels int32[groups], begins [groups + 1]), and int64[6]: a hop keeps to the first range
+            of labels with chance [0] / 2**32, else to the second with chance [1] / 2**32 (less
+            that of the first), where there are such neighbours; the ranges are [2] to [3] and [4]
+            to [5], ends excluded.
+        live: None where nothing has changed since the graph was built (compiled without a trace of
+            it). Else a word for each pin and each board, and the lists that they point to
+            (`live_kernels`); rows from the end of the offsets on have nothing but that.
+        counts_boards: 1 counts the boards passed instead of the pins arrived at, 0 the pins.
         restart: After each step a walker goes back to the start with chance restart / 2**32.
         start: The query pin's row; it has at least one board.
         seed: Of the request; each query pin has a stream of its own.
@@ -139,15 +189,21 @@ def walk(
         The round at which it ended: rounds[1], or less after an early stop or when *touched* is
         full; -1 if *table* is full of this epoch's entries from elsewhere.
 
-    Cost: five overlapped cache misses a step; no allocation.
-    Source: Eksombatchai et al. 2018, algorithms 1 and 2; walk lengths are geometric.
+    Cost: five overlapped cache misses a step, with live lists seven; no allocation.
+    Source: Eksombatchai et al. 2018, algorithms 1 and 2; walk lengths are geometric. Sharma et al.
+    2016 (GraphJet) for a small live segment beside the sealed one.
     """
     # Arrays stay in this frame: handing them to a helper would cost atomic reference counts.
     pin_offsets, pin_boards = pin_edges
     board_offsets, board_pins = board_edges
-    if pin_groups is not None and board_groups is not None:
-        pin_group_offsets, pin_group_languages, pin_group_begins = pin_groups
-        board_group_offsets, board_group_languages, board_group_begins = board_groups
+    if bias is not None:
+        (pin_group_offsets, pin_group_labels, pin_group_begins) = bias[0]
+        (board_group_offsets, board_group_labels, board_group_begins) = bias[1]
+        chances = bias[2]
+        ranges = (chances[0], chances[1], chances[2], chances[3], chances[4], chances[5])
+        limit = max(chances[0], chances[1])
+    if live is not None:
+        pin_words, board_words, lists = live
     draws, positions, slots, arrivals = lanes
     K, tag, home, mask = _U(len(draws)), _U(epoch), _U(start), _U(len(table) - 1)
     often, enough, room = _U(early_stop[0]), _U(early_stop[1]), _U(len(touched))
@@ -164,56 +220,142 @@ def walk(
             draws[k] = _random(stream, i * K + k)
         for k in range(K):  # Choose a board: high half of a 32 x 32 bit product.
             pin = _U(positions[k])
-            begin = _U(pin_offsets[pin])
-            degree = _U(pin_offsets[pin + _ONE]) - begin
-            if language is not None:
-                first = _U(pin_group_offsets[pin])
-                last = _U(pin_group_offsets[pin + _ONE])
-                if (_random(~stream, i * K + k) & _LOW_32) >= bias:
-                    last = first
-                for g in range(first, last):
-                    if pin_group_languages[g] == language:
-                        begin = _U(pin_group_begins[g])
-                        degree = _U(pin_group_begins[g + _ONE]) - begin
+            word = _U(0)
+            if live is not None:
+                word = pin_words[pin]
+            if word == _U(0):
+                begin = _U(pin_offsets[pin])
+                degree = _U(pin_offsets[pin + _ONE]) - begin
+            else:
+                begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
+            if bias is not None:
+                coin = np.int64(_random(~stream, i * K + k) & _LOW_32)
+                if coin >= limit:
+                    pass
+                elif word == _U(0):
+                    first, last = _U(pin_group_offsets[pin]), _U(pin_group_offsets[pin + _ONE])
+                    begin, degree = _sub_range(
+                        pin_group_labels,
+                        pin_group_begins,
+                        first,
+                        last,
+                        _U(0),
+                        _U(0),
+                        begin,
+                        degree,
+                        coin,
+                        ranges,
+                    )
+                elif live is not None:
+                    first = begin + degree + _ONE
+                    last = first + _U(lists[begin + degree])
+                    begin, degree = _sub_range(
+                        lists,
+                        lists,
+                        first,
+                        last,
+                        last - first,
+                        begin,
+                        begin,
+                        degree,
+                        coin,
+                        ranges,
+                    )
             slot = begin + (((draws[k] & _LOW_32) * degree) >> _U(32))
             slots[k] = np.uint32(slot)
-            prefetch(pin_boards, slot)
+            if live is not None:
+                arrivals[k] = np.uint32(word != _U(0))
+                if word != _U(0):
+                    prefetch(lists, slot)
+                else:
+                    prefetch(pin_boards, slot)
+            else:
+                prefetch(pin_boards, slot)
         for k in range(K):
-            board = _U(pin_boards[_U(slots[k])])
+            if live is not None and arrivals[k] != 0:
+                board = _U(lists[_U(slots[k])])
+            else:
+                board = _U(pin_boards[_U(slots[k])])
             positions[k] = np.uint32(board)
             prefetch(board_offsets, board)
-            if language is not None:
+            if bias is not None:
                 prefetch(board_group_offsets, board)
+            if live is not None:
+                prefetch(board_words, board)
         for k in range(K):  # Choose a pin; what is left of the product decides on the restart.
             board = _U(positions[k])
-            begin = _U(board_offsets[board])
-            degree = _U(board_offsets[board + _ONE]) - begin
-            if language is not None:
-                first = _U(board_group_offsets[board])
-                last = _U(board_group_offsets[board + _ONE])
-                if (_random(~stream, i * K + k) >> _U(32)) >= bias:
-                    last = first
-                for g in range(first, last):
-                    if board_group_languages[g] == language:
-                        begin = _U(board_group_begins[g])
-                        degree = _U(board_group_begins[g + _ONE]) - begin
+            word = _U(0)
+            if live is not None:
+                word = board_words[board]
+            if word == _U(0):
+                begin = _U(board_offsets[board])
+                degree = _U(board_offsets[board + _ONE]) - begin
+            else:
+                begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
+            if bias is not None:
+                coin = np.int64(_random(~stream, i * K + k) >> _U(32))
+                if coin >= limit:
+                    pass
+                elif word == _U(0):
+                    first = _U(board_group_offsets[board])
+                    last = _U(board_group_offsets[board + _ONE])
+                    begin, degree = _sub_range(
+                        board_group_labels,
+                        board_group_begins,
+                        first,
+                        last,
+                        _U(0),
+                        _U(0),
+                        begin,
+                        degree,
+                        coin,
+                        ranges,
+                    )
+                elif live is not None:
+                    first = begin + degree + _ONE
+                    last = first + _U(lists[begin + degree])
+                    begin, degree = _sub_range(
+                        lists,
+                        lists,
+                        first,
+                        last,
+                        last - first,
+                        begin,
+                        begin,
+                        degree,
+                        coin,
+                        ranges,
+                    )
             product = (draws[k] >> _U(32)) * degree
             draws[k] = product & _LOW_32
             slot = begin + (product >> _U(32))
             slots[k] = np.uint32(slot)
-            prefetch(board_pins, slot)
+            if live is not None:
+                arrivals[k] = np.uint32(word != _U(0))
+                if word != _U(0):
+                    prefetch(lists, slot)
+                else:
+                    prefetch(board_pins, slot)
+            else:
+                prefetch(board_pins, slot)
         for k in range(K):
-            pin = _U(board_pins[_U(slots[k])])
-            arrivals[k] = np.uint32(pin)
-            slot = (pin * _GOLDEN) & mask
+            if live is not None and arrivals[k] != 0:
+                pin = _U(lists[_U(slots[k])])
+            else:
+                pin = _U(board_pins[_U(slots[k])])
+            arrival = _U(positions[k]) if counts_boards != 0 else pin
+            arrivals[k] = np.uint32(arrival)
+            slot = (arrival * _GOLDEN) & mask
             slots[k] = np.uint32(slot)
             prefetch(table, slot)
             if draws[k] < restart:
                 pin = home
             positions[k] = np.uint32(pin)
             prefetch(pin_offsets, pin)
-            if language is not None:
+            if bias is not None:
                 prefetch(pin_group_offsets, pin)
+            if live is not None:
+                prefetch(pin_words, pin)
         for k in range(K):  # Count, without a branch on whether the pin is new: it often is.
             base = (tag << _EPOCH_SHIFT) | (_U(arrivals[k]) << _COUNT_BITS)
             slot = _U(slots[k])
@@ -235,138 +377,3 @@ def walk(
             often_count += _U(count == often)
     tally[0], tally[1] = touched_count, often_count
     return int(done)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def unite_visits(
-    table: NDArray[np.uint64],
-    touched: NDArray[np.uint64],
-    touched_count: int,
-    boost: int,
-    query_index: int,
-    united_count: int,
-    united: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.uint32], NDArray[np.int32]],
-) -> int:
-    """
-    Add the tally of one query pin's walk to the request's, and ready the table for the next walk.
-
-    Args:
-        table: As `walk` left it.
-        touched: As `walk` left it.
-        touched_count: tally[0] of `walk`.
-        boost: 1 adds square roots of counts, to be squared in the end (Eq. 3); 0 adds counts.
-        query_index: Of the query pin, for the record.
-        united_count: Pins in the request's tally so far.
-        united: The request's tally: rows int32[m], scores float64[m], the largest count that one
-            query pin contributed uint32[m], and that query pin int32[m] (the first of equal ones).
-            Ordered by first visit.
-
-    Returns:
-        Pins in the request's tally now.
-
-    Cost: one prefetched look at the table for each pin of the walk.
-    Source: Eksombatchai et al. 2018, Eq. 3 and algorithm 3.
-    """
-    rows, scores, largest, query_indexes = united
-    for i in range(touched_count):
-        prefetch(table, touched[min(i + 32, touched_count - 1)] & _LOW_32)
-        place, slot = touched[i] >> _U(32), touched[i] & _LOW_32
-        entry = table[slot]
-        count = entry & _COUNT_MASK
-        share = np.sqrt(np.float64(count)) if boost else np.float64(count)
-        if place == _U(0):
-            united_count += 1
-            place = _U(united_count)
-            at = place - _ONE
-            rows[at] = np.int32((entry >> _COUNT_BITS) & _ROW_MASK)
-            scores[at] = share
-            largest[at], query_indexes[at] = np.uint32(count), query_index
-        else:
-            at = place - _ONE
-            scores[at] += share
-            if count > _U(largest[at]):
-                largest[at], query_indexes[at] = np.uint32(count), query_index
-        table[slot] = ((entry | _UNITED) ^ count) | at
-    return united_count
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def merge_lists(
-    bounds: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    values: NDArray[np.float32],
-    epoch: int,
-    table: NDArray[np.uint64],
-    merged: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32], NDArray[np.int32]],
-) -> int:
-    """
-    Unite one list of pins for each query pin: add up values, remember the largest contribution.
-
-    Args:
-        bounds: List q is rows[bounds[q]:bounds[q + 1]], int64[lists + 1]; at most COUNT_MAX in
-            all; no row twice in a list.
-        rows: Pin rows, int32[m].
-        values: What each list gives the pin, float32[m], > 0.
-        epoch: In [1, EPOCH_MAX], in no entry of *table*.
-        table: uint64[power of two], more than the distinct rows; entries hold positions.
-        merged: Receives rows int32[m], scores float64[m], the largest contribution float32[m]
-            and the query pin it came from int32[m] (the first of equal ones). Ordered by first
-            appearance.
-
-    Returns:
-        How many distinct rows there are; -1 if *table* is full.
-
-    Cost: one prefetched look at the table for each entry.
-    """
-    out_rows, out_scores, out_largest, out_query = merged
-    tag, mask, count = _U(epoch), _U(len(table) - 1), 0
-    last = bounds[len(bounds) - 1] - 1
-    for q in range(len(bounds) - 1):
-        for i in range(bounds[q], bounds[q + 1]):
-            prefetch(table, (_U(rows[min(i + 16, last)]) * _GOLDEN) & mask)
-            row, value = rows[i], values[i]
-            base = (tag << _EPOCH_SHIFT) | (_U(row) << _COUNT_BITS)
-            slot = (_U(row) * _GOLDEN) & mask
-            difference = table[slot] ^ base
-            probe_count = _U(0)
-            while difference > _COUNT_MASK and difference < _EPOCH_BIT:
-                slot = (slot + _ONE) & mask
-                difference = table[slot] ^ base
-                probe_count += _ONE
-                if probe_count > mask:
-                    return -1
-            if difference >= _EPOCH_BIT:
-                table[slot] = base | _U(count)
-                out_rows[count], out_scores[count] = row, value
-                out_largest[count], out_query[count] = value, q
-                count += 1
-                continue
-            at = difference
-            out_scores[at] += value
-            if value > out_largest[at]:
-                out_largest[at], out_query[at] = value, q
-    return count
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def shortlist(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """
-    Return the positions, ascending, of a few scores that include the *count* highest; int64[k].
-
-    Cost: two passes; most scores of a walk are small whole numbers, so a histogram of whole parts
-    tells nearly all of them apart from the best.
-    """
-    histogram = np.zeros(4096, np.int64)
-    for score in scores:
-        histogram[np.int64(min(score, 4095.0))] += 1
-    least, found = 4096, 0
-    while least > 0 and found < count:
-        least -= 1
-        found += histogram[least]
-    positions = np.empty(found, np.int64)
-    end = 0
-    for i in range(len(scores)):
-        if scores[i] >= least:
-            positions[end] = i
-            end += 1
-    return positions

@@ -92,45 +92,117 @@ def transpose(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_groups(
-    offsets: Offsets, neighbours: NDArray[np.int32], labels: NDArray[np.int16]
-) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int64], NDArray[np.int16]]:
+    offsets: Offsets, neighbours: NDArray[np.int32], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """
     Find the runs of equal labels in each node's neighbours.
 
     Args:
         offsets: Of the nodes.
-        neighbours: Of each node, those with the same label side by side, int32[e].
-        labels: Of each neighbour, int16, -1 = none.
+        neighbours: Of each node, by ascending label, int32[e].
+        labels: Of each neighbour, int32.
 
     Returns:
         Group offsets int64[nodes + 1], label of each group, begin of each group and the end of
-        the last, int64[groups + 1], and each node's label: that of its largest labelled group
-        (the first of equal ones), -1 if there is none.
+        the last, int64[groups + 1].
     """
     node_count = len(offsets) - 1
     group_offsets = np.zeros(node_count + 1, np.int64)
-    group_labels = np.empty(len(neighbours), np.int16)
+    group_labels = np.empty(len(neighbours), np.int32)
     begins = np.empty(len(neighbours) + 1, np.int64)
-    node_labels = np.full(node_count, np.int16(-1))
     group_count = 0
     for node in range(node_count):
-        largest = 0
         for e in range(offsets[node], offsets[node + 1]):
             label = labels[neighbours[e]]
             if e == offsets[node] or label != group_labels[group_count - 1]:
                 group_labels[group_count], begins[group_count] = label, e
                 group_count += 1
-            size = e + 1 - begins[group_count - 1]
-            if label >= 0 and size > largest:
-                largest, node_labels[node] = size, label
         group_offsets[node + 1] = group_count
     begins[group_count] = len(neighbours)
-    return (
-        group_offsets,
-        group_labels[:group_count].copy(),
-        begins[: group_count + 1].copy(),
-        node_labels,
-    )
+    return group_offsets, group_labels[:group_count].copy(), begins[: group_count + 1].copy()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def dominant_labels(
+    offsets: Offsets, neighbours: NDArray[np.int32], labels: NDArray[np.int16], label_count: int
+) -> NDArray[np.int16]:
+    """
+    Return each node's most frequent known label, int16[nodes]: the lowest of equal ones, -1 = none.
+
+    Args:
+        offsets: Of the nodes.
+        neighbours: Of each node, int32[e].
+        labels: Of each neighbour, in [-1, label_count), -1 = unknown.
+        label_count: Number of labels.
+    """
+    counts = np.zeros(label_count + 1, np.int64)
+    found = np.full(len(offsets) - 1, np.int16(-1))
+    for node in range(len(offsets) - 1):
+        most = 0
+        for e in range(offsets[node], offsets[node + 1]):
+            label = labels[neighbours[e]]
+            if label >= 0:
+                counts[label] += 1
+                most = max(most, counts[label])
+        for e in range(offsets[node], offsets[node + 1]):
+            label = labels[neighbours[e]]
+            is_most = label >= 0 and counts[label] == most
+            if is_most and (found[node] < 0 or label < found[node]):
+                found[node] = label
+        for e in range(offsets[node], offsets[node + 1]):
+            counts[labels[neighbours[e]]] = 0
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def agree_on_topics(
+    board_offsets: Offsets,
+    board_pins: NDArray[np.int32],
+    topic_offsets: NDArray[np.int64],
+    topic_numbers: NDArray[np.int32],
+    totals: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Compare each pin of each board with what the board is about.
+
+    Args:
+        board_offsets: Of the boards.
+        board_pins: Pins of each board, int32[e].
+        topic_offsets: Of the pins' topics, int64[pins + 1].
+        topic_numbers: Topics of each pin, no number twice for a pin, int32[m].
+        totals: Scratch, zeros float64[topics], and zeros again afterwards.
+
+    Returns:
+        Cosine of the topics of pin and board, float64[e], 0 where one has none; entropy of each
+        board's topics in bits, float64[boards]. A pin spreads 1 evenly over its topics.
+    """
+    cosines, entropies = np.zeros(len(board_pins)), np.zeros(len(board_offsets) - 1)
+    for board in range(len(board_offsets) - 1):
+        total, square = 0.0, 0.0
+        for e in range(board_offsets[board], board_offsets[board + 1]):
+            pin = board_pins[e]
+            first, last = topic_offsets[pin], topic_offsets[pin + 1]
+            total += np.float64(last > first)
+            for t in range(first, last):
+                share = 1.0 / (last - first)
+                was = totals[topic_numbers[t]]
+                totals[topic_numbers[t]] = was + share
+                square += share * (2.0 * was + share)
+        for e in range(board_offsets[board], board_offsets[board + 1]):
+            pin = board_pins[e]
+            first, last = topic_offsets[pin], topic_offsets[pin + 1]
+            for t in range(first, last):
+                cosines[e] += totals[topic_numbers[t]]
+            if last > first:
+                cosines[e] = min(1.0, cosines[e] / np.sqrt((last - first) * square))
+        for e in range(board_offsets[board], board_offsets[board + 1]):
+            pin = board_pins[e]
+            for t in range(topic_offsets[pin], topic_offsets[pin + 1]):
+                share = totals[topic_numbers[t]] / total
+                if share > 0.0:
+                    entropies[board] -= share * np.log2(share)
+                totals[topic_numbers[t]] = 0.0
+    return cosines, entropies
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

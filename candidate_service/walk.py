@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -10,9 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service import kernels
-from candidate_service.candidate import CandidateQuery
-from candidate_service.graph import PinBoardGraph
+from candidate_service import kernels, list_kernels
+from candidate_service.candidate import CandidateQuery, Segment, Stop
+from candidate_service.graph import Groups, PinBoardGraph
+from candidate_service.live_graph import EMPTY_VIEW, View, live_edges
+
+Bias = tuple[Groups, Groups, NDArray[np.int64]]
 
 QUERY_PIN_COUNT_MAX: Final = 256
 """Of more query pins than this the heaviest are walked from."""
@@ -34,6 +38,8 @@ class PixieSettings:
         early_stop_pin_count: A query pin's walk ends when so many pins (n_p) …
         early_stop_visit_count: … were seen so often (n_v); 0 = never.
         bias: Chance that a hop keeps to neighbours of the viewer's language, in [0, 1].
+        topic_bias: Chance that a hop that keeps to a language (any hop, where the graph does not
+            know the viewer's) also keeps to the query pin's topic in it, in [0, 1].
         boost: Whether pins that several query pins lead to gain (Eq. 3).
         walker_count: Walkers that move in step (K); part of what a seed means.
     """
@@ -43,13 +49,14 @@ class PixieSettings:
     early_stop_pin_count: int = 1000
     early_stop_visit_count: int = 4
     bias: float = 0.9
+    topic_bias: float = 0.0
     boost: bool = False
     walker_count: int = kernels.WALKER_COUNT
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Pins that walks arrived at, in the order of first arrival.
+    """Pins that walks arrived at, or boards that they passed, in the order of the first time.
 
     Attributes:
         rows: int32[n], distinct; query pins may be among them.
@@ -67,11 +74,12 @@ class Visits:
 class WalkScratch:
     """What one walking thread writes to; sized by the step budget, not by the graph."""
 
-    def __init__(self, pin_count: int, settings: PixieSettings) -> None:
-        """Allocate about 50 bytes a step, less on a graph with fewer pins than steps."""
+    def __init__(self, node_count: int, settings: PixieSettings) -> None:
+        """Allocate about 50 bytes a step, less on a graph with fewer pins and boards than steps."""
         lane_count = settings.walker_count
         total = settings.step_count + (QUERY_PIN_COUNT_MAX + 1) * lane_count
-        distinct = min(total, pin_count + lane_count)
+        distinct = min(total, node_count + lane_count)
+        self.node_count_max = sys.maxsize if distinct == total else node_count
         self.table = np.zeros(1 << (2 * distinct - 1).bit_length(), np.uint64)
         self.touched = np.empty(distinct, np.uint64)
         self.lanes = (
@@ -130,7 +138,7 @@ def step_budgets(
 
 
 class Walker:
-    """Walks on one graph; safe from any number of threads."""
+    """Walks on one graph and what has changed since; safe from any number of threads."""
 
     def __init__(self, graph: PinBoardGraph, settings: PixieSettings) -> None:
         """Remember both; scratch is made when a thread first walks and used again by the next.
@@ -143,17 +151,23 @@ class Walker:
             raise ValueError(f"step_count must be in 1..2,000,000, not {settings.step_count}")
         self.graph = graph
         self.settings = settings
-        self._bias = np.uint64(settings.bias * _CERTAIN)
         self._restart = np.uint64(settings.restart * _CERTAIN)
+        self._no_groups = _no_groups(graph)
         self._idle: deque[WalkScratch] = deque()
 
-    def visits(self, query: CandidateQuery) -> Visits:
+    def visits(self, query: CandidateQuery, *, counts_boards: bool = False) -> Visits:
         """Walk from each query pin that is on a board, and count.
 
         When the stop comes first, what was counted until then is returned. The order of the query
         pins makes no difference to the counts: each has a stream of chance of its own.
+
+        Args:
+            query: What to start from.
+            counts_boards: Count the boards passed instead of the pins arrived at, on walks of the
+                same course (an early stop looks at what is counted).
         """
-        degrees = self.graph.degrees(query.query_rows)
+        live = live_edges(query.live, self.graph)
+        degrees = (live or self.graph).degrees(query.query_rows)
         usable = np.flatnonzero(degrees > 0)
         if len(usable) > QUERY_PIN_COUNT_MAX:
             heaviest = np.argsort(-query.weights[usable], kind="stable")
@@ -164,80 +178,161 @@ class Walker:
         budgets = step_budgets(
             degrees[usable],
             query.weights[usable],
-            degree_max=self.graph.degree_max,
+            degree_max=max(self.graph.degree_max, int(degrees.max())),
             step_count=self.settings.step_count,
         )
         rounds = np.maximum(1, np.rint(budgets / self.settings.walker_count)).astype(np.int64)
+        view = live.view if live else None
+        scratch = self._take_scratch(live.node_count if live else self.graph.node_count)
+        epoch, count, step_count = scratch.next_epoch(), 0, 0
         try:
-            scratch = self._idle.pop()
-        except IndexError:
-            scratch = WalkScratch(self.graph.pin_count, self.settings)
-        try:
-            return self._visits(query, usable, rounds, scratch)
+            for query_index, round_count in zip(usable.tolist(), rounds.tolist(), strict=True):
+                row = int(query.query_rows[query_index])
+                course = _Course(
+                    row,
+                    self._bias((live or self.graph).label_of(row), query, is_live=live is not None),
+                    view,
+                    epoch,
+                    int(counts_boards),
+                )
+                done = self._walk(query, course, round_count, scratch)
+                step_count += done * self.settings.walker_count
+                count = list_kernels.unite_visits(
+                    scratch.table,
+                    scratch.touched,
+                    scratch.tally[0],
+                    int(self.settings.boost),
+                    query_index,
+                    count,
+                    scratch.united,
+                )
+            rows, scores, _, query_indexes = scratch.united
+            found = scores[:count] ** 2 if self.settings.boost else scores[:count].copy()
+            return Visits(rows[:count].copy(), found, query_indexes[:count].copy(), step_count)
         finally:
             self._idle.append(scratch)
 
-    def _visits(
-        self,
-        query: CandidateQuery,
-        usable: NDArray[np.int64],
-        rounds: NDArray[np.int64],
-        scratch: WalkScratch,
-    ) -> Visits:
-        epoch, count, step_count = scratch.next_epoch(), 0, 0
-        for i, query_index in enumerate(usable.tolist()):
-            row = int(query.query_rows[query_index])
-            done = self._walk(query, row, int(rounds[i]), epoch, scratch)
-            step_count += done * self.settings.walker_count
-            count = kernels.unite_visits(
-                scratch.table,
-                scratch.touched,
-                scratch.tally[0],
-                int(self.settings.boost),
-                query_index,
-                count,
-                scratch.united,
-            )
-        rows, scores, _, query_indexes = scratch.united
-        found = scores[:count] ** 2 if self.settings.boost else scores[:count].copy()
-        return Visits(rows[:count].copy(), found, query_indexes[:count].copy(), step_count)
+    def proposable(
+        self, query: CandidateQuery, rows: NDArray[np.int32]
+    ) -> NDArray[np.int64] | None:
+        """Return the positions of the rows that may be proposed; None for all.
+
+        A graph younger than the catalogue has rows that are other, live pins there: they are left
+        out, as are those that the query does not allow.
+        """
+        allowed, base_count = query.allowed, query.live.base_count
+        if 0 < base_count < self.graph.pin_count:
+            is_wanted = rows < base_count
+        elif allowed is None:
+            return None
+        else:
+            is_wanted = rows < len(allowed)
+        if allowed is not None:
+            is_wanted &= allowed[np.minimum(rows, len(allowed) - 1)] if len(allowed) else False
+        return np.flatnonzero(is_wanted)
+
+    def compile(self) -> None:
+        """Compile the walk with and without a bias and live changes, so that no caller waits.
+
+        Cost: a quarter of a second if it was done on this machine before, else some ten seconds.
+        """
+        scratch = WalkScratch(1, self.settings)
+        query = CandidateQuery(
+            np.empty(0, np.int32), np.empty(0, np.float32), 0, Segment(), Stop.never()
+        )
+        groups = (self._no_groups, self._no_groups, np.zeros(6, np.int64))
+        for bias, view in ((None, None), (groups, None), (groups, EMPTY_VIEW)):
+            self._step(query, _Course(0, bias, view, 1, 0), (1, 1), scratch)
+
+    def _take_scratch(self, node_count: int) -> WalkScratch:
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            return WalkScratch(node_count, self.settings)
+        is_enough = scratch.node_count_max >= node_count
+        return scratch if is_enough else WalkScratch(node_count, self.settings)
+
+    def _bias(self, label: int, query: CandidateQuery, *, is_live: bool) -> Bias | None:
+        """Return what a walk from a pin of that label prefers; None for nothing.
+
+        On live lists there is always a bias, if only one without a chance: one kernel less.
+        """
+        graph, chances = self.graph, np.zeros(6, np.int64)
+        if graph.pin_groups is not None and graph.board_groups is not None:
+            chances[2:] = graph.label_ranges(query.segment.language, label)
+            knows_language = chances[5] > chances[4]
+            share = 1.0 if query.is_local_only else self.settings.bias
+            if chances[3] > chances[2]:
+                keeping = share if knows_language else 1.0
+                chances[0] = int(keeping * self.settings.topic_bias * _CERTAIN)
+            if knows_language:
+                chances[1] = int(share * _CERTAIN)
+            if chances[:2].any():
+                return graph.pin_groups, graph.board_groups, chances
+        return (self._no_groups, self._no_groups, chances) if is_live else None
 
     def _walk(
-        self, query: CandidateQuery, row: int, round_count: int, epoch: int, scratch: WalkScratch
+        self, query: CandidateQuery, course: _Course, round_count: int, scratch: WalkScratch
     ) -> int:
         """Walk from one query pin in chunks; return the rounds done."""
-        graph, settings = self.graph, self.settings
-        language = graph.languages.get(query.segment.language) if settings.bias > 0 else None
-        is_biased = language is not None
-        often = settings.early_stop_visit_count
-        enough = settings.early_stop_pin_count if often else _NEVER
         scratch.tally[:] = 0
         done = 0
         while done < round_count and not query.stop.expired():
             wanted = min(done + CHUNK_ROUNDS, round_count)
-            reached = kernels.walk(
-                graph.pin_edges,
-                graph.board_edges,
-                graph.pin_groups if is_biased else None,
-                graph.board_groups if is_biased else None,
-                language,
-                self._bias,
-                self._restart,
-                row,
-                np.uint64(query.seed),
-                (done, wanted),
-                (often, enough),
-                epoch,
-                scratch.table,
-                scratch.touched,
-                scratch.lanes,
-                scratch.tally,
-            )
+            reached = self._step(query, course, (done, wanted), scratch)
             assert reached >= 0, "a fresh epoch leaves room in the table"
             done = reached
             if done < wanted:
                 break
         return done
+
+    def _step(
+        self,
+        query: CandidateQuery,
+        course: _Course,
+        rounds: tuple[int, int],
+        scratch: WalkScratch,
+    ) -> int:
+        often = self.settings.early_stop_visit_count
+        return int(
+            kernels.walk(
+                self.graph.pin_edges,
+                self.graph.board_edges,
+                course.bias,
+                course.view,
+                course.counts_boards,
+                self._restart,
+                course.row,
+                np.uint64(query.seed),
+                rounds,
+                (often, self.settings.early_stop_pin_count if often else _NEVER),
+                course.epoch,
+                scratch.table,
+                scratch.touched,
+                scratch.lanes,
+                scratch.tally,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """From where and over what one query pin's walk goes."""
+
+    row: int
+    bias: Bias | None
+    view: View | None
+    epoch: int
+    counts_boards: int
+
+
+def _no_groups(graph: PinBoardGraph) -> Groups:
+    """Return groups of the same types as the graph's, for kernels that do not look into them."""
+    dtype = graph.pin_edges[0].dtype
+    groups = (np.zeros(1, dtype), np.zeros(1, np.int32), np.zeros(1, dtype))
+    for array in groups:
+        array.setflags(write=False)
+    return groups
 
 
 def first_best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -247,6 +342,6 @@ def first_best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """
     if count <= 0:
         return np.empty(0, np.int64)
-    near = kernels.shortlist(scores, count)
+    near = list_kernels.shortlist(scores, count)
     chosen = near[np.argsort(-scores[near], kind="stable")[:count]]
     return np.asarray(chosen)

@@ -45,7 +45,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         NotReady: There is no graph yet.
     """
     store, settings = context.generations, context.config.cooccurrence_settings()
-    source = store.open_latest_good(graph.ARTIFACT, format_version=graph.FORMAT_VERSION)
+    source = store.open_latest_good(graph.ARTIFACT, format_version=graph.FORMAT_VERSIONS)
     opened = PinBoardGraph.open(source)
     mode = getattr(context.arguments, "mode", "auto")
     if mode == "auto":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from candidate_service import catalogue, graph
 from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
+from candidate_service.graph_pruning import PinTopics, prune_edges
 from candidate_service.imported import open_saves
 from service_runtime.id_table import IdTable
 from service_runtime.job import JobContext, run_job
@@ -43,10 +44,13 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         engine.sql("select distinct board_id from saves order by board_id", name="boards")
         board_ids = engine.read("boards").column("board_id").combine_chunks()
         boards = IdTable.build(board_ids, draft.path(graph.BOARD_IDS_FOLDER))
-        pin_rows, board_rows = _edges(context, pins, boards)
+        pin_rows, board_rows, save_counts = _edges(context, pins, boards)
         advance(1)
         saved_count = len(pin_rows)
-        kept = graph.prune_edges(pin_rows, board_rows, config.prune_settings(), seed=context.seed)
+        topics, topic_names = _topics(pins, config.graph_topic_count_max)
+        kept = prune_edges(
+            pin_rows, board_rows, config.prune_settings(), seed=context.seed, topics=topics
+        )
         advance(1)
         pin_languages, languages = _languages(pins)
         built = graph.build_graph(
@@ -56,7 +60,18 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             board_count=len(boards),
             pin_languages=pin_languages,
             languages=languages,
+            pin_topics=_first_topics(topics),
+            topics=topic_names,
         )
+        often = kept & (save_counts > 1)
+        built.repeated_saves = dict(
+            zip(
+                zip(pin_rows[often].tolist(), board_rows[often].tolist(), strict=True),
+                save_counts[often].tolist(),
+                strict=True,
+            )
+        )
+        built.board_titles = _titles(context, boards)
         advance(1)
         built.write(draft.folder)
         counts = {
@@ -75,6 +90,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
                 **pins.lineage(),
                 "pin_count": len(pins),
                 "languages": list(built.languages),
+                "topics": list(built.topics),
             },
         )
     advance(1)
@@ -83,15 +99,56 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
 
 def _edges(
     context: JobContext[CandidateConfig], pins: Catalogue, boards: IdTable
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return pin row and board row of each save, each pair once."""
-    pin_parts, board_parts = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return pin row, board row and number of saves of each pair, each pair once."""
+    parts = [(np.empty(0, np.int32),) * 3]
     for batch in context.engine.stream("saves", batch_rows=262_144):
         rows = pins.ids.rows_arrow(batch.column("pin_id"))
         known = rows >= 0
-        pin_parts.append(rows[known])
-        board_parts.append(boards.rows_arrow(batch.column("board_id"))[known])
-    return np.concatenate(pin_parts), np.concatenate(board_parts)
+        counts = batch.column("save_count").to_numpy().astype(np.int32)
+        board_rows = boards.rows_arrow(batch.column("board_id"))
+        parts.append((rows[known], board_rows[known], counts[known]))
+    pin_rows, board_rows, save_counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return pin_rows, board_rows, save_counts
+
+
+def _titles(context: JobContext[CandidateConfig], boards: IdTable) -> pa.Array:
+    """Return the title of each board, null where it has none."""
+    titled = context.engine.read("board_titles")
+    rows = boards.rows_arrow(titled.column("board_id").combine_chunks())
+    at = np.full(len(boards), -1, np.int64)
+    at[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    titles = titled.column("board_title").combine_chunks()
+    return titles.take(pa.array(at, mask=at < 0)).cast(pa.large_string())
+
+
+def _topics(pins: Catalogue, count_max: int) -> tuple[PinTopics, tuple[str, ...]]:
+    """Number the topics, the most frequent first; return each pin's and their names."""
+    column = pins.pins.column("topics").combine_chunks()
+    owners = pc.list_parent_indices(column).to_numpy()
+    words = pc.list_flatten(column)
+    counted = [entry for entry in pc.value_counts(words.drop_null()).to_pylist() if entry["values"]]
+    counted.sort(key=lambda entry: (-entry["counts"], entry["values"]))
+    names = tuple(entry["values"] for entry in counted[:count_max])
+    if len(names) < 2:
+        return PinTopics(np.zeros(len(pins) + 1, np.int64), np.empty(0, np.int32), 0), ()
+    found = pc.fill_null(pc.index_in(words, pa.array(names, words.type)), -1)
+    numbers = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    known = np.flatnonzero(numbers >= 0)
+    # A topic that a pin names twice counts once, at its first place.
+    _, first = np.unique(owners[known] * len(names) + numbers[known], return_index=True)
+    known = known[np.sort(first)]
+    counts = np.bincount(owners[known], minlength=len(pins))
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return PinTopics(offsets, numbers[known].astype(np.int32), len(names)), names
+
+
+def _first_topics(topics: PinTopics) -> NDArray[np.int16]:
+    """Return the first topic of each pin that has a number, int16[pins], -1 = none."""
+    first = np.full(len(topics.offsets) - 1, -1, np.int16)
+    some = np.diff(topics.offsets) > 0
+    first[some] = topics.numbers[topics.offsets[:-1][some]]
+    return first
 
 
 def _languages(pins: Catalogue) -> tuple[NDArray[np.int16], tuple[str, ...]]:

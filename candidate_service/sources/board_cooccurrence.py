@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service import cooccurrence, kernels
+from candidate_service import cooccurrence, list_kernels
 from candidate_service.candidate import CandidateList, CandidateQuery
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.selection import is_in
@@ -54,7 +54,7 @@ class BoardCooccurrenceSource:
             np.empty(len(rows), np.int32),
         )
         table = np.zeros(1 << (2 * len(rows) - 1).bit_length(), np.uint64)
-        count = kernels.merge_lists(bounds, rows, shares, 1, table, merged)
+        count = list_kernels.merge_lists(bounds, rows, shares, 1, table, merged)
         found, scores, list_indexes = merged[0][:count], merged[1][:count], merged[3][:count]
         unwanted = np.union1d(query.query_rows, query.excluded_rows)
         wanted = np.flatnonzero(~is_in(found, unwanted))

@@ -9,10 +9,11 @@ import numpy as np
 
 from candidate_service import graph
 from candidate_service.candidate import CandidateList, CandidateQuery
+from candidate_service.graph_access import walker_of
+from candidate_service.live_graph import LiveGraph
 from candidate_service.selection import is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.walk import Walker, first_best
-from service_runtime.generations import Generation
 
 NAME: Final = "pixie"
 
@@ -38,25 +39,23 @@ class PixieSource:
         """
         if limit <= 0 or query.stop.expired():
             return CandidateList.empty(NAME)
-        visits = self._walker().visits(query)
-        unwanted = np.union1d(query.query_rows, query.excluded_rows)
-        best = first_best(visits.scores, limit + len(unwanted))
-        best = best[~is_in(visits.rows[best], unwanted)][:limit]
-        scores = visits.scores[best] / max(1, visits.step_count)
-        return CandidateList(
-            NAME, visits.rows[best], scores.astype(np.float32), visits.query_indexes[best]
-        )
+        walker = self._walker()
+        visits = walker.visits(query)
+        rows, scores = visits.rows, visits.scores
+        unwanted = query.unwanted_rows
+        wanted = walker.proposable(query, rows)
+        if wanted is not None:
+            rows, scores = rows[wanted], scores[wanted]
+        best = first_best(scores, limit + len(unwanted))
+        best = best[~is_in(rows[best], unwanted)][:limit]
+        shares = scores[best] / max(1, visits.step_count)
+        query_indexes = visits.query_indexes if wanted is None else visits.query_indexes[wanted]
+        return CandidateList(NAME, rows[best], shares.astype(np.float32), query_indexes[best])
 
 
 def _make(context: SourceContext) -> PixieSource:
-    config = context.config
-
-    def open_walker(generation: Generation) -> Walker:
-        opened = graph.PinBoardGraph.open(generation, in_memory=config.graph_in_memory)
-        return Walker(opened, config.pixie_settings())
-
-    return PixieSource(context.artifacts.add(graph.ARTIFACT, graph.FORMAT_VERSION, open_walker))
+    return PixieSource(walker_of(context.artifacts, context.config))
 
 
-PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400)
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400, live_part=LiveGraph)
 """As many as `ann`. Guess."""

@@ -113,7 +113,7 @@ class TestGolden:
 
     def test_graph_and_neighbours(self, version: str) -> None:
         """Boards and neighbours are as they were."""
-        opened = PinBoardGraph.open(current(version, "graph", graph.FORMAT_VERSION))
+        opened = PinBoardGraph.open(current(version, "graph", graph.FORMAT_VERSIONS))
         lists = NeighbourLists.open(
             current(version, "board_cooccurrence", cooccurrence.FORMAT_VERSION)
         )

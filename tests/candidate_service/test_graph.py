@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candidate_service import graph as graphs
-from candidate_service.graph import PinBoardGraph, PruneSettings, build_graph, prune_edges
+from candidate_service.graph import PinBoardGraph, build_graph
+from candidate_service.graph_pruning import PruneSettings, prune_edges
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation, GenerationStore
+from service_runtime.id_table import IdTable
 
 EDGES = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), max_size=60, unique=True)
 
@@ -52,6 +54,8 @@ def publish(root: Path, graph: PinBoardGraph, *, edge_count: int | None = None) 
     """Publish a graph as the job does."""
     with GenerationStore(root).draft("graph", format_version=graphs.FORMAT_VERSION) as draft:
         graph.write(draft.folder)
+        names = [f"b{row}" for row in range(graph.board_count)]
+        IdTable.build(names, draft.path(graphs.BOARD_IDS_FOLDER))
         return draft.publish(
             as_of_us=1,
             counts={
@@ -59,7 +63,7 @@ def publish(root: Path, graph: PinBoardGraph, *, edge_count: int | None = None) 
                 "board_count": graph.board_count,
                 "edge_count": graph.edge_count if edge_count is None else edge_count,
             },
-            details={"languages": list(graph.languages)},
+            details={"languages": list(graph.languages), "topics": list(graph.topics)},
         )
 
 
@@ -100,7 +104,7 @@ def test_neighbours_of_a_language_are_a_range(
 def test_order_of_the_saves_does_not_matter(edges: list[tuple[int, int]], seed: int) -> None:
     """Any order of the same edges gives the same bytes, pruned or not."""
     shuffled = [edges[i] for i in np.random.default_rng(seed).permutation(len(edges))]
-    rules = PruneSettings(board_pin_count_max=4, degree_exponent=0.5, degree_kept_min=1)
+    rules = PruneSettings(board_pin_count_max=4, bare_degree_exponent=0.5, degree_kept_min=1)
 
     one, other = build(edges), build(shuffled)
     for left, right in ((one.pin_edges, other.pin_edges), (one.board_edges, other.board_edges)):
@@ -125,7 +129,7 @@ def test_pruning_keeps_its_bounds(edges: list[tuple[int, int]], cap: int, expone
     """No board above its cap or below its floor; no pin loses more than its share allows."""
     pins, boards = columns(edges)
     rules = PruneSettings(
-        board_pin_count_max=cap, degree_exponent=exponent, degree_kept_min=2, degree_kept_max=5
+        board_pin_count_max=cap, bare_degree_exponent=exponent, degree_kept_min=2, degree_kept_max=5
     )
 
     kept = prune_edges(pins, boards, rules, seed=1)
@@ -152,7 +156,7 @@ def test_crowded_pin_keeps_its_smallest_boards() -> None:
     edges = [(0, board) for board in range(4)]
     edges += [(pin, board) for board in range(4) for pin in range(1, 3 + 3 * board)]
     pins, boards = columns(edges)
-    rules = PruneSettings(degree_exponent=0.5, degree_kept_min=1)
+    rules = PruneSettings(bare_degree_exponent=0.5, degree_kept_min=1)
 
     kept = prune_edges(pins, boards, rules, seed=0)
 

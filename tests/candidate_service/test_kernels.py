@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from candidate_service import kernels
+from candidate_service import kernels, list_kernels
 from candidate_service.graph import PinBoardGraph, build_graph
 from tests.naive import walk as naive
 
@@ -47,6 +47,7 @@ class Walking:
 
     def __init__(self, graph: PinBoardGraph, *, walkers: int = K, room: int = 4096) -> None:
         self.graph = graph
+        self.label_step = len(graph.topics) + 1
         self.table = np.zeros(1 << (2 * room - 1).bit_length(), np.uint64)
         self.touched = np.empty(room, np.uint64)
         self.lanes = (np.empty(walkers, np.uint64), *np.empty((3, walkers), np.uint32))
@@ -63,19 +64,29 @@ class Walking:
         epoch: int = 1,
         language: int | None = None,
         bias: float = 0.0,
+        topic: int = -1,
+        topic_bias: float = 0.0,
     ) -> int:
         """Run the kernel, from the first round with a clean tally."""
         if rounds[0] == 0:
             self.tally[:] = 0
-        is_biased = language is not None
+        preferences = None
+        if language is not None:
+            ranges = (language * self.label_step, (language + 1) * self.label_step)
+            chances = (int(topic_bias * 2**32), int(bias * 2**32))
+            topics = (ranges[0] + topic + 1, ranges[0] + topic + 2)
+            preferences = (
+                self.graph.pin_groups,
+                self.graph.board_groups,
+                np.array([*chances, *topics, *ranges], np.int64),
+            )
         return int(
             kernels.walk(
                 self.graph.pin_edges,
                 self.graph.board_edges,
-                self.graph.pin_groups if is_biased else None,
-                self.graph.board_groups if is_biased else None,
-                language,
-                np.uint64(bias * 2**32),
+                preferences,
+                None,
+                0,
                 np.uint64(restart * 2**32),
                 start,
                 np.uint64(seed),
@@ -99,7 +110,7 @@ class Walking:
             np.empty(room, np.int32),
         )
         table = self.table.copy()
-        end = kernels.unite_visits(table, self.touched, self.tally[0], 0, 0, 0, united)
+        end = list_kernels.unite_visits(table, self.touched, self.tally[0], 0, 0, 0, united)
         counts = united[1][:end].astype(int).tolist()
         return dict(zip(united[0][:end].tolist(), counts, strict=True))
 
@@ -230,9 +241,7 @@ def test_offsets_of_either_width_give_the_same_walk(dtype: type[np.signedinteger
         (
             (graph.pin_edges[0].astype(dtype), graph.pin_edges[1]),
             (graph.board_edges[0].astype(dtype), graph.board_edges[1]),
-        ),
-        None,
-        {},
+        )
     )
     narrow_walk, wide_walk = Walking(graph), Walking(wide)
 
@@ -302,7 +311,7 @@ def merge(
         np.empty(size, np.int32),
     )
     table = np.zeros(256, np.uint64)
-    return merged, kernels.merge_lists(bounds, rows, values, 1, table, merged)
+    return merged, list_kernels.merge_lists(bounds, rows, values, 1, table, merged)
 
 
 def test_merge_refuses_a_full_table() -> None:
@@ -321,7 +330,7 @@ def test_merge_refuses_a_full_table() -> None:
 )
 def test_shortlist_holds_the_best(scores: list[float], count: int) -> None:
     """None of the highest scores is missing, and the first of equal ones are there."""
-    found = kernels.shortlist(np.array(scores), count)
+    found = list_kernels.shortlist(np.array(scores), count)
 
     best = np.argsort(-np.array(scores), kind="stable")[:count]
     assert set(best.tolist()) <= set(found.tolist())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from candidate_service.pair_kernels import (
     compress_edges,
+    dominant_labels,
     find_groups,
     hash_pairs,
     sample_pairs,
@@ -37,17 +38,35 @@ def test_turning_twice_gives_the_same_edges(edges: list[tuple[int, int]], seed: 
 
 
 def test_groups_are_runs_of_equal_labels() -> None:
-    """A node's label is that of its largest labelled group, -1 without any."""
+    """Each run of equal labels is a group; a node without neighbours has none."""
     offsets = np.array([0, 4, 4, 6], np.int64)
     neighbours = np.array([0, 1, 2, 3, 0, 4], np.int32)
-    labels = np.array([-1, 2, 2, 5, -1], np.int16)
+    labels = np.array([-1, 2, 2, 5, -1], np.int32)
 
-    group_offsets, group_labels, begins, node_labels = find_groups(offsets, neighbours, labels)
+    group_offsets, group_labels, begins = find_groups(offsets, neighbours, labels)
 
     assert group_offsets.tolist() == [0, 3, 3, 4]
     assert group_labels.tolist() == [-1, 2, 5, -1]
     assert begins.tolist() == [0, 1, 3, 4, 6]
-    assert node_labels.tolist() == [2, -1, -1]
+
+
+@settings(deadline=None)
+@given(
+    lists=st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=6),
+    labels=st.lists(st.integers(-1, 3), min_size=10, max_size=10),
+)
+def test_dominant_label_is_the_most_frequent_known(
+    lists: list[list[int]], labels: list[int]
+) -> None:
+    """The lowest of equally frequent ones, -1 where nothing is known."""
+    offsets = np.cumsum([0, *map(len, lists)])
+    neighbours = np.array([pin for pins in lists for pin in pins], np.int32)
+
+    found = dominant_labels(offsets, neighbours, np.array(labels, np.int16), 4)
+
+    for pins, label in zip(lists, found.tolist(), strict=True):
+        known = [labels[pin] for pin in pins if labels[pin] >= 0]
+        assert label == min(known, key=lambda tag: (-known.count(tag), tag), default=-1)
 
 
 def test_hashes_are_uniform() -> None:
