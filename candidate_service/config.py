@@ -8,10 +8,11 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from candidate_service.graph_config import GraphConfig
+from candidate_service.pool_config import PoolConfig
 from candidate_service.source_registry import BUILT_IN, CANDIDATE_COUNT_MAX, source_names
 
 
-class CandidateConfig(GraphConfig):
+class CandidateConfig(GraphConfig, PoolConfig):
     """Settings of the service and of the jobs that build what it serves."""
 
     model_config = SettingsConfigDict(env_prefix="CANDIDATE_SERVICE_", frozen=True, extra="forbid")

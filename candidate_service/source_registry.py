@@ -29,6 +29,7 @@ BUILT_IN: Final = {
     "ann": "candidate_service.sources.ann",
     "board_cooccurrence": "candidate_service.sources.board_cooccurrence",
     "pixie": "candidate_service.sources.pixie",
+    "pin2vec": "candidate_service.sources.pin2vec",
     "popular": "candidate_service.sources.popular",
 }
 """Module of each built-in source by its name, in the order of the answer."""

@@ -99,6 +99,13 @@ STEPS = (
         after=("learn_vectors",),
     ),
     Step(
+        name="train_pin2vec",
+        module="candidate_service.jobs.train_pin2vec",
+        purpose="pins saved close in time",
+        makes=("pin2vec",),
+        after=("export_actions", "build_catalogue"),
+    ),
+    Step(
         name="build_popular",
         module="candidate_service.jobs.build_popular",
         purpose="what is popular, and counts",

@@ -1,0 +1,105 @@
+"""Settings of pin2vec and of the prepared pools: fresh, local, popular, declared."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field, model_validator
+
+from candidate_service.pin2vec import Pin2VecSettings
+from service_runtime.config import ServiceConfig
+
+
+class PoolConfig(ServiceConfig):
+    """The part of the service's settings that the pools' jobs and sources read."""
+
+    # Jobs: train_pin2vec.
+    pin2vec_pin_count_max: int = Field(
+        200_000,
+        ge=1,
+        le=100_000_000,
+        description="Only so many pins get a vector, the most saved; 1 KiB each in memory. Guess.",
+    )
+    pin2vec_save_count_min: int = Field(
+        2, ge=1, le=1_000_000, description="Pins saved more rarely get no vector. Guess."
+    )
+    pin2vec_dimension: int = Field(128, ge=2, le=4096, description="Length of a vector (Pin2Vec).")
+    pin2vec_window_count: int = Field(
+        5, ge=1, le=1000, description="Pins of a sequence that belong to a pin, on either side."
+    )
+    pin2vec_window_days: float = Field(
+        30.0,
+        gt=0,
+        le=36_500,
+        description="Saves further apart in time do not belong together. Guess.",
+    )
+    pin2vec_is_symmetric: bool = Field(
+        True, description="Whether what was saved before a pin counts as what was saved after it."
+    )
+    pin2vec_negative_count: int = Field(
+        5, ge=1, le=1000, description="Noise pins for each pair (word2vec: 5; Pin2Vec: 64)."
+    )
+    pin2vec_noise_exponent: float = Field(
+        0.75, ge=0, le=2, description="Noise pins are drawn by (saves)**x (word2vec)."
+    )
+    pin2vec_frequent_share: float = Field(
+        1e-3, ge=0, le=1, description="More frequent pins are thinned out; 0 = none (word2vec)."
+    )
+    pin2vec_epoch_count: int = Field(
+        20, ge=1, le=1000, description="Passes over all sequences. Measured."
+    )
+    pin2vec_rate_first: float = Field(
+        0.1, gt=0, le=10, description="Step size at the start. Measured; word2vec: 0.025."
+    )
+    pin2vec_rate_last: float = Field(0.001, gt=0, le=10, description="Step size at the end.")
+    pin2vec_is_elu: bool = Field(
+        False, description="Whether the hidden layer is an ELU, as in Pin2Vec; else linear."
+    )
+    pin2vec_thread_count: int = Field(
+        1,
+        ge=0,
+        le=1024,
+        description="Threads that train, 0 = the job's; with more than one bytes differ by run.",
+    )
+    pin2vec_list_count: int = Field(
+        200, ge=1, le=10_000, description="Near and next pins prepared for each, 16 bytes each."
+    )
+    pin2vec_exact_count_max: int = Field(
+        50_000,
+        ge=0,
+        le=10_000_000,
+        description="With more pins a graph finds the lists, not all pairs. Measured.",
+    )
+    pin2vec_fade: float = Field(
+        0.5, gt=0, le=1, description="Each older save of a session counts so much less. Measured."
+    )
+    pin2vec_auc_min: float = Field(
+        0.5, ge=0, le=1, description="Least held_out_auc of a published generation; 0.5 = chance."
+    )
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> PoolConfig:
+        if self.pin2vec_rate_last > self.pin2vec_rate_first:
+            raise ValueError(
+                f"pin2vec_rate_last ({self.pin2vec_rate_last:g}) must not be above "
+                f"pin2vec_rate_first ({self.pin2vec_rate_first:g})"
+            )
+        return self
+
+    def pin2vec_settings(self) -> Pin2VecSettings:
+        """Return how pin2vec learns."""
+        days = self.pin2vec_window_days
+        return Pin2VecSettings(
+            dimension=self.pin2vec_dimension,
+            window_count=self.pin2vec_window_count,
+            window_s=math.inf if days >= 36_500 else days * 86_400.0,
+            is_symmetric=self.pin2vec_is_symmetric,
+            negative_count=self.pin2vec_negative_count,
+            noise_exponent=self.pin2vec_noise_exponent,
+            frequent_share=self.pin2vec_frequent_share,
+            epoch_count=self.pin2vec_epoch_count,
+            rate_first=self.pin2vec_rate_first,
+            rate_last=self.pin2vec_rate_last,
+            is_elu=self.pin2vec_is_elu,
+            thread_count=self.pin2vec_thread_count,
+        )
