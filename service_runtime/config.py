@@ -98,6 +98,12 @@ class ServiceConfig(BaseSettings):
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
     )
+    health_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Plain port with nothing but health, for probes where TLS is on; 0 = none.",
+    )
     worker_count: int = Field(
         default=0,
         ge=0,

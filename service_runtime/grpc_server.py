@@ -92,6 +92,7 @@ class Server:
         access = _open_access(config, self._service_names, roles or {})
         self._calls = CallInterceptor(name, config, self.metrics, self._pools, access)
         self._health = health.HealthServicer()
+        self._probes: grpc.Server | None = None
         self._grpc = grpc.server(
             self._pools.calls,
             interceptors=[*interceptors, self._calls],
@@ -119,6 +120,7 @@ class Server:
             if self.config.metrics_port:
                 self.metrics_port = self.metrics.serve(self.config.host, self.config.metrics_port)
             self._grpc.start()
+            self._serve_probes()
             log.info("server.started", port=self.port, worker_count=self.config.workers())
             validation.prepare(self._service_names)
             use_one_blas_thread()
@@ -184,14 +186,32 @@ class Server:
             self._close()
         else:  # closing a store under a running call could damage memory; a crash cannot hurt it
             log.error("server.call_stuck", seconds=STUCK_SECONDS_MAX)
+        if self._probes is not None:
+            self._probes.stop(None)
         self.metrics.close()
         self._calls.lines.close()
         log.info("server.stopped", is_clean=is_idle)
         return is_idle
 
-    def _bind(self) -> int:
+    def _address(self, port: int) -> str:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        address = f"{host}:{self.config.port}"
+        return f"{host}:{port}"
+
+    def _serve_probes(self) -> None:
+        """Answer health checks without encryption, on a port that has nothing else."""
+        if not self.config.health_port:
+            return
+        address = self._address(self.config.health_port)
+        self._probes = grpc.server(self._pools.health, maximum_concurrent_rpcs=64)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+        try:
+            self._probes.add_insecure_port(address)
+        except RuntimeError as error:
+            raise BindFailed(f"{self.name} cannot listen on {address} for probes") from error
+        self._probes.start()
+
+    def _bind(self) -> int:
+        address = self._address(self.config.port)
         try:
             if self.config.tls_certificate_file is None:
                 port = self._grpc.add_insecure_port(address)

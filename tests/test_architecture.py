@@ -14,7 +14,14 @@ PACKAGES = (*SERVICES, "service_runtime", "corkboard", "datasets")
 DOORS = {
     "lmdb": {"profile_service/store.py", "profile_service/generation_store.py"},
     "usearch": {"candidate_service/vector_index.py"},
-    "lightgbm": {"ranking_service/ranker.py", "ranking_service/jobs/train_ranker.py"},
+    "lightgbm": {
+        "ranking_service/ranker.py",
+        "ranking_service/models/boosting.py",
+        "ranking_service/jobs/train_ranker.py",
+    },
+    "tantivy": {"candidate_service/text_index.py"},
+    "imagehash": {"candidate_service/image_hash.py"},
+    "lark": {"candidate_service/filter_language.py"},
     "duckdb": {"service_runtime/batch/duckdb_engine.py"},
     "protovalidate": {"service_runtime/validation.py"},
 }

@@ -66,7 +66,7 @@ def test_killed_export_leaves_no_duplicate(tmp_path: Path) -> None:
 
 
 def test_service_exports_by_itself_where_no_job_reaches_its_disk(tmp_path: Path) -> None:
-    """With export_every_seconds everything recorded is a file at the latest when the service ends."""
+    """With export_every_seconds all that was recorded is a file when the service ends."""
     publish_pins(tmp_path)
     with serving(tmp_path, export_every_seconds=3600) as stub:
         stub.RecordActions(pb.RecordActionsRequest(actions=[message("a"), message("b")]))

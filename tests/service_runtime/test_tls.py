@@ -1,15 +1,17 @@
 """Encryption of our own: who gets in, and certificates that are replaced while serving."""
 
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service_runtime.config import ServiceConfig
-from service_runtime.errors import Unavailable
+from service_runtime.errors import CorkboardError, Unavailable
 from service_runtime.grpc_client import call, channel_files, open_channel
 from service_runtime.tls import (
     CertificateSource,
@@ -170,3 +172,19 @@ def test_a_service_calls_others_as_its_settings_say() -> None:
 
     assert plain is None
     assert files == TlsFiles(Path("a"), Path("b"), Path("c"))
+
+
+def test_probes_reach_a_plain_port_that_has_nothing_else(authority: Authority) -> None:
+    """Kubernetes' gRPC probes speak no TLS: health answers there, and no other method."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        health_port = free.getsockname()[1]
+    with (
+        secure_server(authority.issue("server"), health_port=health_port),
+        open_channel(f"localhost:{health_port}", attempts_max=1) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        with pytest.raises(CorkboardError, match="Method not found"):
+            call(echo_method(channel), Echo(text="x"), timeout_s=5)
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
