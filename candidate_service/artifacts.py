@@ -78,7 +78,7 @@ class Artifacts:
         self._store = store
         self._on_refused = on_refused
         self._follower: ChangeFollower = _NoChanges()
-        self._lives: dict[str, Live[Any]] = {}
+        self._lives: dict[str, dict[Callable[[Generation], Any], Live[Any]]] = {}
         self._served: Live[Served] = self._open(
             catalogue.ARTIFACT,
             catalogue.READABLE_VERSIONS,
@@ -103,6 +103,8 @@ class Artifacts:
     ) -> Callable[[], T]:
         """Open an artifact, if there is one yet.
 
+        Whoever adds one with the same *open_generation* shares what was opened.
+
         Returns:
             A function that gives what serves now, or raises NotReady.
         """
@@ -112,11 +114,13 @@ class Artifacts:
                 raise NotReady(f"{artifact} {generation.id} belongs to the row space {space}")
             return open_generation(generation)
 
-        live = self._open(artifact, format_version, open_in_space)
+        known = self._lives.get(artifact, {}).get(open_generation)
+        live = known or self._open(artifact, format_version, open_in_space, key=open_generation)
 
         def get() -> T:
-            self._check(artifact)
-            return live.get()
+            self._check(live)
+            value: T = live.get()
+            return value
 
         return get
 
@@ -156,8 +160,9 @@ class Artifacts:
         Raises:
             NotReady: There is none, or it is of another row space than the catalogue.
         """
-        self._check(artifact)
-        return self._lives[artifact].generation.id
+        live = next(iter(self._lives[artifact].values()))
+        self._check(live)
+        return live.generation.id
 
     def generations(self, artifacts: Sequence[str]) -> Mapping[str, str]:
         """Return the generations of several artifacts by name; NotReady if one is missing."""
@@ -165,7 +170,7 @@ class Artifacts:
 
     def lives(self) -> list[Live[Any]]:
         """Return what a watcher must poll, the catalogue first."""
-        return list(self._lives.values())
+        return [live for lives in self._lives.values() for live in lives.values()]
 
     def _open(
         self,
@@ -173,6 +178,7 @@ class Artifacts:
         format_version: int | Collection[int],
         open_generation: Callable[[Generation], T],
         on_swap: Callable[[Generation, T], None] | None = None,
+        key: Callable[[Generation], T] | None = None,
     ) -> Live[T]:
         live = Live(
             self._store,
@@ -182,7 +188,7 @@ class Artifacts:
             on_swap=on_swap,
             on_refused=lambda _, reason: self._on_refused(artifact, reason),
         )
-        self._lives[artifact] = live
+        self._lives.setdefault(artifact, {})[key or open_generation] = live
         return live
 
     def _open_served(self, generation: Generation) -> Served:
@@ -193,20 +199,20 @@ class Artifacts:
     def _oldest_positions(self, positions: Mapping[str, int]) -> dict[str, int]:
         """Return from where changes are needed so that no artifact that serves misses one."""
         known = [positions]
-        for live in self._lives.values():
+        for live in self.lives():
             pair = live.snapshot()
             if pair is not None and live.artifact != catalogue.ARTIFACT:
                 known += _positions(pair[0])
         shared = set.intersection(*(set(one) for one in known))
         return {name: min(one[name] for one in known) for name in shared}
 
-    def _check(self, artifact: str) -> None:
+    def _check(self, live: Live[Any]) -> None:
         """Refuse rows of another space: they would name the wrong pins."""
-        space = _space(self._lives[artifact].generation)
+        space = _space(live.generation)
         if space != self.catalogue().id_space:
             raise NotReady(
-                f"{artifact} was built for another catalogue",
-                hint=f"build it again: corkboard build {artifact}",
+                f"{live.artifact} was built for another catalogue",
+                hint=f"build it again: corkboard build {live.artifact}",
             )
 
 

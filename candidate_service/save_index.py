@@ -67,12 +67,13 @@ class SaveIndex:
         pins = iter(self.pin_rows[found].tolist())
         return [None if row < 0 else (next(pins), next(boards)) for row in at.tolist()]
 
-    def pins_on(self, board_id: str) -> NDArray[np.int32]:
-        """Return the rows of the pins on a board, int32[n], with repeats; reads all saves."""
+    def saves_on(self, board_id: str) -> list[tuple[str, int]]:
+        """Return id and pin row of each save on a board; looks through the boards of all saves."""
         board = self.boards.row(board_id)
         if board < 0:
-            return np.empty(0, np.int32)
-        return np.array(self.pin_rows[np.flatnonzero(self.board_rows == board)], np.int32)
+            return []
+        at = np.flatnonzero(np.asarray(self.board_rows) == board).astype(np.int32)
+        return list(zip(self.saves.ids(at), self.pin_rows[at].tolist(), strict=True))
 
 
 def write_save_index(draft: Draft, saves: pa.Table, pins: IdTable) -> int:

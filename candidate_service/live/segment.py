@@ -7,7 +7,8 @@ the catalogue; when that is replaced a new segment is made from the log and take
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -137,7 +138,7 @@ class LiveSegment:
         parts: Sequence[LivePart] = (),
         *,
         generation: str = "",
-        removed: NDArray[np.bool_] | None = None,
+        now_us: int = 0,
     ) -> None:
         """Begin without changes.
 
@@ -145,8 +146,7 @@ class LiveSegment:
             catalogue: The generation; None = one without pins.
             parts: What the sources keep, at most one of each class.
             generation: Id of the catalogue's generation.
-            removed: Pins of the catalogue that are not to be proposed, bool[base_count]; None: all
-                may be.
+            now_us: Microseconds since the Unix epoch; pins that expired by then are removed.
         """
         self.base_count: Final = 0 if catalogue is None else len(catalogue)
         self.generation: Final = generation
@@ -158,9 +158,9 @@ class LiveSegment:
         self._saves: dict[str, LiveSave] = {}
         self._change_count = 0
         self._removed: NDArray[np.bool_] | None = None
-        self._is_gone_by_time: set[int] = set()
-        if removed is not None and removed.any():
-            self._flags()[: self.base_count] = removed
+        self._expirations: list[tuple[int, int]] = []  # a heap of (time, row)
+        if catalogue is not None:
+            self._begin(catalogue, now_us)
 
     @property
     def row_count(self) -> int:
@@ -224,6 +224,10 @@ class LiveSegment:
         """Return a save as its newest change left it, None if it did not change."""
         return self._saves.get(save_id)
 
+    def saves(self) -> Iterable[LiveSave]:
+        """Return all saves that changed, each as its newest change left it."""
+        return list(self._saves.values())
+
     def changed_rows(self) -> list[int]:
         """Return the rows of all pins that were added or changed, in the order of first change."""
         return list(self._pins)
@@ -252,15 +256,25 @@ class LiveSegment:
 
     def expire(self, now_us: int) -> int:
         """Let pins vanish whose time has come, return how many; the writer's thread calls it."""
-        gone = [
-            row
-            for row in self._is_gone_by_time
-            if (until := self._pins[row].expiration_time_us) is not None and until <= now_us
-        ]
-        for row in gone:
-            self._is_gone_by_time.discard(row)
-            self._flags()[row] = True
-        return len(gone)
+        count = 0
+        while self._expirations and self._expirations[0][0] <= now_us:
+            time_us, row = heapq.heappop(self._expirations)
+            pin = self._pins.get(row)
+            if pin is None or pin.expiration_time_us == time_us:  # else it was changed since
+                self._flags()[row] = True
+                count += 1
+        return count
+
+    def _begin(self, catalogue: Catalogue, now_us: int) -> None:
+        """Take over which pins of the catalogue are gone, and when others will be."""
+        gone = catalogue.not_proposed(now_us)
+        if gone.any():
+            self._flags()[: self.base_count] = gone
+        column = catalogue.pins.column("expiration_time_us")
+        if column.null_count < len(column):
+            rows = np.flatnonzero(~gone & column.is_valid().to_numpy())
+            times = column.take(rows).to_pylist()
+            self._expirations = sorted(zip(times, rows.tolist(), strict=True))
 
     def _take_pin(self, pin: LivePin) -> None:
         if pin.is_new and pin.pin_id not in self._new_rows:
@@ -281,9 +295,8 @@ class LiveSegment:
         is_gone = pin.is_removed or pin.is_hidden
         if is_gone or self._removed is not None:
             self._flags()[pin.row] = is_gone
-        self._is_gone_by_time.discard(pin.row)
         if pin.expiration_time_us is not None and not is_gone:
-            self._is_gone_by_time.add(pin.row)
+            heapq.heappush(self._expirations, (pin.expiration_time_us, pin.row))
 
     def _flags(self) -> NDArray[np.bool_]:
         if self._removed is None:
