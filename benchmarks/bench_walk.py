@@ -163,7 +163,7 @@ def kernel_variant(graph: PinBoardGraph, walker_count: int, steps: int) -> Calla
                 graph.board_edges,
                 None,
                 None,
-                0,
+                None,
                 np.uint64(RESTART * 2**32),
                 row,
                 np.uint64(number),

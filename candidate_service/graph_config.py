@@ -98,6 +98,13 @@ class GraphConfig(ServiceConfig):
         description="Favour pins that several query pins lead to (Eq. 3). Measured: no gain.",
     )
 
+    query_half_life_days: float = Field(
+        30.0,
+        gt=0,
+        le=36_500,
+        description="A query pin whose action is this old counts half. Guess.",
+    )
+
     @model_validator(mode="after")
     def _bounds_in_order(self) -> GraphConfig:
         for low, high in (

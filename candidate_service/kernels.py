@@ -114,26 +114,26 @@ def _sub_range(
     Return begin and degree of the neighbours that a hop keeps to; all of them if it keeps to none.
 
     Groups [first, last) of a node have ascending labels; group g begins at base + begins[g + shift]
-    and ends where the next one begins. With *coin* below ranges[0] the neighbours with labels in
+    and ends where the next one begins; counting labels below a bound needs no branch. With *coin* below ranges[0] the neighbours with labels in
     [ranges[2], ranges[3]) are preferred, with *coin* below ranges[1] those in [ranges[4],
     ranges[5]), if there are any.
     """
-    for choice in range(2):
-        if coin < ranges[choice]:
-            low, high = ranges[2 + 2 * choice], ranges[3 + 2 * choice]
-            left, right = first, last
-            while left < right:
-                middle = (left + right) >> _ONE
-                if labels[middle] < low:
-                    left = middle + _ONE
-                else:
-                    right = middle
-            right = left
-            while right < last and labels[right] < high:
-                right += _ONE
-            if right > left:
-                start = base + _U(begins[left + shift])
-                return start, base + _U(begins[right + shift]) - start
+    is_narrow = coin < ranges[0]
+    low = np.int32(ranges[2] if is_narrow else ranges[4])
+    high = np.int32(ranges[3] if is_narrow else ranges[5])
+    left, right = first, first
+    for g in range(first, last):
+        left += _U(labels[g] < low)
+        right += _U(labels[g] < high)
+    if right == left and is_narrow and coin < ranges[1]:
+        low, high = np.int32(ranges[4]), np.int32(ranges[5])
+        left, right = first, first
+        for g in range(first, last):
+            left += _U(labels[g] < low)
+            right += _U(labels[g] < high)
+    if right > left:
+        start = base + _U(begins[left + shift])
+        return start, base + _U(begins[right + shift]) - start
     return begin, degree
 
 
@@ -143,7 +143,7 @@ def walk(
     board_edges: tuple[NDArray[Any], NDArray[np.int32]],
     bias: tuple[Any, Any, NDArray[np.int64]] | None,
     live: tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int32]] | None,
-    counts_boards: int,
+    counts_boards: int | None,
     restart: np.uint64,
     start: int,
     seed: np.uint64,
@@ -171,7 +171,7 @@ def walk(
         live: None where nothing has changed since the graph was built (compiled without a trace of
             it). Else a word for each pin and each board, and the lists that they point to
             (`live_kernels`); rows from the end of the offsets on have nothing but that.
-        counts_boards: 1 counts the boards passed instead of the pins arrived at, 0 the pins.
+        counts_boards: None counts the pins arrived at, any number the boards passed instead.
         restart: After each step a walker goes back to the start with chance restart / 2**32.
         start: The query pin's row; it has at least one board.
         seed: Of the request; each query pin has a stream of its own.
@@ -229,7 +229,9 @@ def walk(
             else:
                 begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
             if bias is not None:
-                coin = np.int64(_random(~stream, i * K + k) & _LOW_32)
+                coin = limit
+                if limit > 0:
+                    coin = np.int64(_random(~stream, i * K + k) & _LOW_32)
                 if coin >= limit:
                     pass
                 elif word == _U(0):
@@ -293,7 +295,9 @@ def walk(
             else:
                 begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
             if bias is not None:
-                coin = np.int64(_random(~stream, i * K + k) >> _U(32))
+                coin = limit
+                if limit > 0:
+                    coin = np.int64(_random(~stream, i * K + k) >> _U(32))
                 if coin >= limit:
                     pass
                 elif word == _U(0):
@@ -343,7 +347,9 @@ def walk(
                 pin = _U(lists[_U(slots[k])])
             else:
                 pin = _U(board_pins[_U(slots[k])])
-            arrival = _U(positions[k]) if counts_boards != 0 else pin
+            arrival = pin
+            if counts_boards is not None:
+                arrival = _U(positions[k])
             arrivals[k] = np.uint32(arrival)
             slot = (arrival * _GOLDEN) & mask
             slots[k] = np.uint32(slot)

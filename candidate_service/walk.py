@@ -190,10 +190,14 @@ class Walker:
                 row = int(query.query_rows[query_index])
                 course = _Course(
                     row,
-                    self._bias((live or self.graph).label_of(row), query, is_live=live is not None),
+                    self._bias(
+                        (live or self.graph).label_of(row),
+                        query,
+                        is_needed=live is not None or counts_boards,
+                    ),
                     view,
                     epoch,
-                    int(counts_boards),
+                    1 if counts_boards else None,
                 )
                 done = self._walk(query, course, round_count, scratch)
                 step_count += done * self.settings.walker_count
@@ -241,8 +245,14 @@ class Walker:
             np.empty(0, np.int32), np.empty(0, np.float32), 0, Segment(), Stop.never()
         )
         groups = (self._no_groups, self._no_groups, np.zeros(6, np.int64))
-        for bias, view in ((None, None), (groups, None), (groups, EMPTY_VIEW)):
-            self._step(query, _Course(0, bias, view, 1, 0), (1, 1), scratch)
+        for bias, view, counted in (
+            (None, None, None),
+            (groups, None, None),
+            (groups, EMPTY_VIEW, None),
+            (groups, None, 1),
+            (groups, EMPTY_VIEW, 1),
+        ):
+            self._step(query, _Course(0, bias, view, 1, counted), (1, 1), scratch)
 
     def _take_scratch(self, node_count: int) -> WalkScratch:
         try:
@@ -252,10 +262,10 @@ class Walker:
         is_enough = scratch.node_count_max >= node_count
         return scratch if is_enough else WalkScratch(node_count, self.settings)
 
-    def _bias(self, label: int, query: CandidateQuery, *, is_live: bool) -> Bias | None:
+    def _bias(self, label: int, query: CandidateQuery, *, is_needed: bool) -> Bias | None:
         """Return what a walk from a pin of that label prefers; None for nothing.
 
-        On live lists there is always a bias, if only one without a chance: one kernel less.
+        Where it is needed there is always one, if only without a chance: fewer kernels.
         """
         graph, chances = self.graph, np.zeros(6, np.int64)
         if graph.pin_groups is not None and graph.board_groups is not None:
@@ -269,7 +279,7 @@ class Walker:
                 chances[1] = int(share * _CERTAIN)
             if chances[:2].any():
                 return graph.pin_groups, graph.board_groups, chances
-        return (self._no_groups, self._no_groups, chances) if is_live else None
+        return (self._no_groups, self._no_groups, chances) if is_needed else None
 
     def _walk(
         self, query: CandidateQuery, course: _Course, round_count: int, scratch: WalkScratch
@@ -323,7 +333,7 @@ class _Course:
     bias: Bias | None
     view: View | None
     epoch: int
-    counts_boards: int
+    counts_boards: int | None
 
 
 def _no_groups(graph: PinBoardGraph) -> Groups:

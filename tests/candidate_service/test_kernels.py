@@ -86,7 +86,7 @@ class Walking:
                 self.graph.board_edges,
                 preferences,
                 None,
-                0,
+                None,
                 np.uint64(restart * 2**32),
                 start,
                 np.uint64(seed),
