@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,10 +10,16 @@ from pydantic import BaseModel
 
 def schema_of(config_class: type[BaseModel], name: str) -> dict[str, Any]:
     """The JSON schema of one field."""
-    schema = config_class.model_json_schema()
+    schema = _schema(config_class)
     found: dict[str, Any] = schema["properties"][name]
     reference = found.get("$ref", "").removeprefix("#/$defs/")
     return schema["$defs"][reference] if reference else found
+
+
+@cache
+def _schema(config_class: type[BaseModel]) -> dict[str, Any]:
+    """The schema of all fields; making it takes milliseconds, and every field asks."""
+    return config_class.model_json_schema()
 
 
 def types_of(schema: Mapping[str, Any]) -> Iterable[str]:

@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from service_runtime.access import FORWARDED_KEY, TOKEN_KEY, Access, Credentials, Role
 from service_runtime.call_context import (
@@ -36,6 +37,7 @@ from service_runtime.errors import (
     DeadlineExceeded,
     Exhausted,
     Internal,
+    InvalidRequest,
     Unavailable,
 )
 from service_runtime.grpc_client import REQUEST_ID_KEY
@@ -149,6 +151,7 @@ class CallInterceptor(grpc.ServerInterceptor):
                 self._begin(context)
                 if access is not None:
                     caller = access.admit(method, _credentials(context))
+                _check_readable(request, name)
                 check(request)
                 return behavior(request, context)
             except Exception as exception:
@@ -219,6 +222,16 @@ class CallInterceptor(grpc.ServerInterceptor):
         return refuse
 
 
+def _check_readable(request: Any, method: str) -> None:
+    """Refuse what could not be decoded (see `_tolerant`)."""
+    if request is None:
+        raise InvalidRequest(
+            f"these bytes are no {method}Request",
+            hint="use the contract of this version: protos/ or reflection",
+            reason="UNREADABLE",
+        )
+
+
 def _credentials(context: grpc.ServicerContext) -> Credentials:
     """What a call brings along to say who calls."""
     token = forwarded = ""
@@ -270,8 +283,20 @@ def _state(context: Any) -> Any:
 
 def _with_behavior(handler: Handler, behavior: Behavior) -> Handler:
     return grpc.unary_unary_rpc_method_handler(
-        behavior, handler.request_deserializer, handler.response_serializer
+        behavior, _tolerant(handler.request_deserializer), handler.response_serializer
     )
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The same, but None for bytes that are no message: gRPC itself would call that INTERNAL."""
+
+    def tolerant(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError:
+            return None
+
+    return tolerant
 
 
 def _on_pool(handler: Handler, pool: WorkerPool) -> Handler:

@@ -226,7 +226,7 @@ def test_without_arguments_the_process_environment_is_read(monkeypatch: pytest.M
     assert load_config(ShelfConfig).shelf_count == 50
 
 
-@settings(deadline=None, max_examples=25)  # each reads all settings back: 0.2 s
+@settings(deadline=None)
 @given(
     shelf_count=st.integers(1, 99),
     decay_per_day=st.floats(0, 1, exclude_max=True),

@@ -25,7 +25,16 @@ from service_runtime.grpc_client import call, open_channel
 from service_runtime.grpc_server import Server
 from service_runtime.interceptors import current_request_id, remaining_seconds
 from service_runtime.telemetry import configure_logging
-from tests.service_runtime.echo import SERVICE, Echo, Gate, connected, make_server, raises, serving
+from tests.service_runtime.echo import (
+    METHOD,
+    SERVICE,
+    Echo,
+    Gate,
+    connected,
+    make_server,
+    raises,
+    serving,
+)
 
 
 @pytest.fixture
@@ -155,6 +164,16 @@ def test_invalid_request_never_reaches_the_service() -> None:
     assert worked == []
     assert caught.value.field == "text"
     assert caught.value.reason == "STRING_MAX_BYTES"
+
+
+def test_bytes_that_are_no_message_are_the_callers_mistake() -> None:
+    """What cannot be decoded is INVALID_ARGUMENT, not an error of ours."""
+    with serving() as (server, _), open_channel(f"127.0.0.1:{server.port}") as channel:
+        raw = channel.unary_unary(METHOD, bytes, bytes)
+        with pytest.raises(InvalidRequest, match="no EchoRequest") as refused:
+            call(raw, b"\xff\xff\xff", timeout_s=5)
+
+    assert refused.value.reason == "UNREADABLE"
 
 
 def test_abort_of_the_service_itself_is_kept() -> None:
