@@ -35,7 +35,8 @@ def allowed(config_class: type[BaseModel], name: str) -> str:
         return "one of " + ", ".join(map(str, schema["enum"]))
     for option in schema.get("anyOf", ()):  # an optional field keeps its range one level down
         schema = {**option, **schema}
-    parts = [" or ".join(str(schema.get("format", kind)) for kind in types_of(schema)) or "value"]
+    kinds = dict.fromkeys(str(schema.get("format", kind)) for kind in types_of(schema))
+    parts = [" or ".join(kinds) or "value"]
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     low_text = f"{'above ' if 'exclusiveMinimum' in schema else ''}{low}"

@@ -52,6 +52,9 @@ REQUEST_ID_CHARS_MAX = 128
 RETRY_AFTER_SECONDS = 1.0
 """What a caller refused for overload is told to wait. Guess."""
 
+_UNREADABLE = object()
+"""Stands for a request that could not be decoded."""
+
 _arrival_var: ContextVar[float] = ContextVar("arrival")
 
 Behavior = Callable[[Any, grpc.ServicerContext], Any]
@@ -224,7 +227,7 @@ class CallInterceptor(grpc.ServerInterceptor):
 
 def _check_readable(request: Any, method: str) -> None:
     """Refuse what could not be decoded (see `_tolerant`)."""
-    if request is None:
+    if request is _UNREADABLE:
         raise InvalidRequest(
             f"these bytes are no {method}Request",
             hint="use the contract of this version: protos/ or reflection",
@@ -288,13 +291,13 @@ def _with_behavior(handler: Handler, behavior: Behavior) -> Handler:
 
 
 def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The same, but None for bytes that are no message: gRPC itself would call that INTERNAL."""
+    """The same, but a mark for bytes that are no message: gRPC would answer those INTERNAL."""
 
     def tolerant(content: bytes) -> Any:
         try:
             return deserialize(content)
         except DecodeError:
-            return None
+            return _UNREADABLE
 
     return tolerant
 
