@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Event
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -258,4 +258,29 @@ class CandidateSource(Protocol):
         Raises:
             NotReady: An artifact it reads has never been built.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """What a source can tell of itself, for whoever runs it.
+
+    Attributes:
+        pin_count: How many pins it can propose; 0 = not known.
+        cache_hit_ratio: Share of its look-ups that were answered from memory, in [0, 1].
+        sampled_recall: Share of the true nearest pins that it finds, in [0, 1], sampled from what
+            it was really asked; None where nothing was sampled or it does not search.
+    """
+
+    pin_count: int = 0
+    cache_hit_ratio: float = 0.0
+    sampled_recall: float | None = None
+
+
+@runtime_checkable
+class TellsFigures(Protocol):
+    """A source that knows figures of itself."""
+
+    def figures(self) -> SourceFigures:
+        """Return them as of now; NotReady while an artifact is missing."""
         ...

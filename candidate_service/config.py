@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from candidate_service.content_config import ContentConfig
 from candidate_service.graph_config import GraphConfig
 from candidate_service.pool_config import PoolConfig
 from candidate_service.source_registry import BUILT_IN, CANDIDATE_COUNT_MAX, source_names
 
 
-class CandidateConfig(GraphConfig, PoolConfig):
+class CandidateConfig(GraphConfig, PoolConfig, ContentConfig):
     """Settings of the service and of the jobs that build what it serves."""
 
     model_config = SettingsConfigDict(env_prefix="CANDIDATE_SERVICE_", frozen=True, extra="forbid")
@@ -65,6 +67,27 @@ class CandidateConfig(GraphConfig, PoolConfig):
         description="Neighbour lists of pins kept in memory, about 3 KB each; 0 = none. Guess.",
     )
 
+    ann_recall_sample_every: int = Field(
+        1000,
+        ge=0,
+        le=1_000_000_000,
+        description="One answer of ann in so many is compared with exact search; 0 = none. Guess.",
+    )
+    medoid_count_max: int = Field(
+        100, ge=1, le=1000, description="Medoids queried where all are asked for. Guess."
+    )
+    source_deadline_shares: dict[str, float] = Field(
+        default_factory=dict,
+        description='Share of a call\'s time by source, in (0, 1], as {"pixie": 0.8}; else 1.',
+    )
+    filters: dict[str, str] = Field(
+        default_factory=dict,
+        description="Filters that requests may name, by name (docs/filters.md).",
+    )
+    filter_cached_mask_count: int = Field(
+        64, ge=1, le=10_000, description="Filters whose masks are kept, a byte a pin each. Guess."
+    )
+
     # Jobs: learn_vectors.
     vector_dimension: int = Field(
         128, ge=2, le=4096, description="Length of learned vectors. Measured: 64 is 1-2 % worse."
@@ -91,6 +114,15 @@ class CandidateConfig(GraphConfig, PoolConfig):
         ge=0,
         le=10_000_000,
         description="With at most so many vectors a scan answers and no graph is built. Measured.",
+    )
+    index_quality_min: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Pins known to be of lower quality are not searched; 0 = all are.",
+    )
+    index_number_type: Literal["bf16", "f16", "f32", "i8"] = Field(
+        "bf16", description="How the graph keeps numbers. Measured: bf16."
     )
     index_thread_count: int = Field(
         1,
@@ -132,6 +164,27 @@ class CandidateConfig(GraphConfig, PoolConfig):
             if not 1 <= count <= CANDIDATE_COUNT_MAX:
                 raise ValueError(f"{name}: {count} is not in 1 to {CANDIDATE_COUNT_MAX}")
         return counts
+
+    @field_validator("source_deadline_shares")
+    @classmethod
+    def _shares_in_range(cls, shares: dict[str, float]) -> dict[str, float]:
+        _refuse_unknown(shares)
+        for name, share in shares.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"{name}: {share:g} is not above 0 and up to 1")
+        return shares
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_can_be_read(cls, filters: dict[str, str]) -> dict[str, str]:
+        from candidate_service.filter_language import FilterInvalid, parse
+
+        for name, text in filters.items():
+            try:
+                parse(text, field=name)
+            except FilterInvalid as fault:
+                raise ValueError(str(fault)) from None
+        return filters
 
     @model_validator(mode="after")
     def _recall_target_not_below_its_minimum(self) -> CandidateConfig:

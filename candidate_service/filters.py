@@ -8,8 +8,9 @@ NOT, fails to hold (Kleene's strong logic), so an unknown price is neither below
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Final
 
@@ -32,6 +33,7 @@ from candidate_service.filter_language import (
 from candidate_service.filter_truth import evaluate, uses_age
 from candidate_service.live.segment import LiveChanges, LivePin, LiveSegment
 from candidate_service.pin_columns import PinColumns
+from candidate_service.pin_groups import owner_groups
 
 AGE_STEP_US: Final = 60_000_000
 """Ages are told at the last full minute, so that a mask by age serves for that long."""
@@ -241,6 +243,12 @@ class Filters:
         if mask is not None:
             mask.setflags(write=False)
         return Allowed(mask, shared)
+
+    def owners(
+        self, catalogue: Catalogue, live: LiveSegment
+    ) -> Callable[[NDArray[np.int32]], NDArray[np.int64]]:
+        """Return what tells rows' owners apart, int64[n] from rows int32[n]."""
+        return partial(owner_groups, self._of(catalogue, live).columns, live)
 
     def _of(self, catalogue: Catalogue, live: LiveSegment) -> _Generation:
         """Return the masks of a catalogue; those of the one before it serve calls still at work."""

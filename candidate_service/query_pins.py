@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from candidate_service.medoid_sampling import sample_medoids
 from candidate_service.selection import is_in
 from service_runtime.errors import NotFound
-from service_runtime.id_table import IdTable
+
+
+class KnowsRows(Protocol):
+    """Whatever knows the rows of pins: a catalogue's ids, or those with the live pins."""
+
+    def rows(self, ids: Sequence[str], /) -> NDArray[np.int32]:
+        """Return the row of each id, int32[n], -1 where it is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class QueriedPins:
 
 
 def choose_queried_pins(
-    ids: IdTable,
+    ids: KnowsRows,
     query_pins: WeightedPins,
     medoids: WeightedPins,
     *,
@@ -59,7 +67,7 @@ def choose_queried_pins(
     """Keep all known query pins, and sample from the known medoids that are not among them.
 
     Args:
-        ids: The catalogue's.
+        ids: The catalogue's, or those with the live pins.
         query_pins: Always queried; the weights of a pin named twice add up.
         medoids: Sampled by their weight without replacement.
         sample_count: How many medoids to sample.
@@ -108,7 +116,7 @@ class _Known:
         return _Known(pin_ids, self.rows[positions], self.weights[positions])
 
 
-def _known(ids: IdTable, named: WeightedPins) -> tuple[_Known, list[str]]:
+def _known(ids: KnowsRows, named: WeightedPins) -> tuple[_Known, list[str]]:
     """Return the known pins in the order named, repeats added up, and the unknown ids."""
     if not named.pin_ids:
         return _Known([], np.empty(0, np.int32), np.empty(0)), []

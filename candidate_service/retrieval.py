@@ -1,8 +1,9 @@
 """Ask the candidate sources side by side under one deadline; the late and the broken are named.
 
 Each question runs on a small pool of threads. A source that has not answered in time is left out of
-the answer; its thread comes back when the source sees the stop that it was given. A source whose
-threads do not come back is not asked any more until they do, so that it cannot use up the pool.
+the answer; its thread comes back when the source sees the stop that it was given, which is its
+share of the request's time, and comes at once when the caller hangs up. A source whose threads do
+not come back is not asked any more until they do, so that it cannot use up the pool.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
 
-from candidate_service.candidate import CandidateList, CandidateQuery, CandidateSource
-from candidate_service.selection import without
+from candidate_service.candidate import CandidateList, CandidateQuery, CandidateSource, Stop
+from candidate_service.selection import Screen, screened
 from candidate_service.source_threads import SourceThreads
 from service_runtime.errors import CorkboardError, NotReady
 from service_runtime.telemetry import logger
@@ -44,6 +45,7 @@ class EnabledSource:
         generations: The generation of each of its artifacts; raises NotReady when one is missing.
         is_quick: Whether it only reads a prepared list, which takes less time than handing the
             question to another thread; it is then asked in the caller's.
+        deadline_share: Share of the request's time after which it is late, in (0, 1].
     """
 
     source: CandidateSource
@@ -51,6 +53,7 @@ class EnabledSource:
     leaves_out_excluded: bool
     generations: Callable[[], Mapping[str, str]]
     is_quick: bool = False
+    deadline_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,28 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class Tally:
+    """How often a source ended in which way since the start."""
+
+    answer_count: int = 0
+    late_count: int = 0
+    failure_count: int = 0
+
+    def add(self, status: Status) -> None:
+        """Count one end; not being ready is none."""
+        self.answer_count += status == Status.OK
+        self.late_count += status == Status.LATE
+        self.failure_count += status == Status.FAILED
+
+
+@dataclass(slots=True)
 class _Asked:
     """A question on its way."""
 
     enabled: EnabledSource
     limit: int
     generation: str
+    stop: Stop
     future: Future[tuple[CandidateList, float]]
 
 
@@ -112,39 +131,50 @@ class Retrieval:
         self._clock = clock
         self._on_outcome = on_outcome
         self._stuck = dict.fromkeys(self.sources, 0)
+        self._tallies = {name: Tally() for name in self.sources}
         self._lock = Lock()
 
     def close(self) -> None:
         """Take no more questions; threads end when their source answers."""
         self._threads.close()
 
+    def tally(self, name: str) -> Tally:
+        """Return a source's counts so far."""
+        with self._lock:
+            return replace(self._tallies[name])
+
     def ask(
-        self, query: CandidateQuery, limits: Mapping[str, int], *, pin_count: int
+        self, query: CandidateQuery, limits: Mapping[str, int], screen: Screen
     ) -> list[Outcome]:
         """Ask the named sources.
 
         Args:
             query: What to find candidates for; its stop is the deadline.
             limits: Quota by source name; 0 = the source's own. All names are known.
-            pin_count: Rows of the catalogue that the answer is told in.
+            screen: What each list must pass; a source with caps is asked for twice as many.
 
         Returns:
             One outcome for each name, in the fixed order of the sources.
         """
         wanted = [enabled for name, enabled in self.sources.items() if name in limits]
         asked = {
-            enabled.source.name: self._begin(enabled, query, limits[enabled.source.name])
+            enabled.source.name: self._begin(enabled, query, limits[enabled.source.name], screen)
             for enabled in sorted(wanted, key=lambda enabled: enabled.is_quick)
         }
         outcomes = [
-            one if isinstance(one, Outcome) else self._finish(one, query, pin_count)
+            one if isinstance(one, Outcome) else self._finish(one, screen)
             for one in (asked[enabled.source.name] for enabled in wanted)
         ]
+        with self._lock:
+            for outcome in outcomes:
+                self._tallies[outcome.candidates.source].add(outcome.status)
         for outcome in outcomes:
             self._on_outcome(outcome)
         return outcomes
 
-    def _begin(self, enabled: EnabledSource, query: CandidateQuery, limit: int) -> _Asked | Outcome:
+    def _begin(
+        self, enabled: EnabledSource, query: CandidateQuery, limit: int, screen: Screen
+    ) -> _Asked | Outcome:
         """Hand the question to a thread; a quick source is asked on the spot."""
         name = enabled.source.name
         limit = limit or enabled.candidate_count
@@ -154,16 +184,20 @@ class Retrieval:
             return _left_out(name, Status.NOT_READY, fault.message)
         if self._stuck[name] >= self._stuck_count_max:
             return _left_out(name, Status.LATE, "earlier calls have not come back yet")
-        wanted = limit
+        wanted = 2 * limit if screen.caps else limit
         if not enabled.leaves_out_excluded:
             wanted += min(len(query.excluded_rows), limit)
+        stop = query.stop
+        if enabled.deadline_share < 1:
+            stop = stop.share(enabled.deadline_share)
+            query = replace(query, stop=stop)
         generation = ",".join(f"{artifact}={at}" for artifact, at in generations.items())
         future: Future[tuple[CandidateList, float]]
         if enabled.is_quick:
             future = self._answered(enabled.source, query, wanted)
         else:
             future = self._threads.submit(self._retrieve, enabled.source, query, wanted)
-        return _Asked(enabled, limit, generation, future)
+        return _Asked(enabled, limit, generation, stop, future)
 
     def _answered(
         self, source: CandidateSource, query: CandidateQuery, limit: int
@@ -179,11 +213,14 @@ class Retrieval:
         self, source: CandidateSource, query: CandidateQuery, limit: int
     ) -> tuple[CandidateList, float]:
         started = self._clock()
-        return source.retrieve(query, limit), self._clock() - started
+        found = source.retrieve(query, limit)
+        if len(found) and int(found.rows.min()) < 0:
+            raise ValueError(f"row {found.rows.min()} is none")
+        return found, self._clock() - started
 
-    def _finish(self, asked: _Asked, query: CandidateQuery, pin_count: int) -> Outcome:
+    def _finish(self, asked: _Asked, screen: Screen) -> Outcome:
         name = asked.enabled.source.name
-        wait_s = query.stop.remaining_seconds() + self._grace_s
+        wait_s = asked.stop.remaining_seconds() + self._grace_s
         started = self._clock()
         try:
             found, seconds = asked.future.result(min(wait_s, 3600.0))
@@ -195,9 +232,9 @@ class Retrieval:
             return _left_out(name, Status.NOT_READY, fault.message)
         except Exception as fault:  # noqa: BLE001  whatever breaks one source, the others answer
             return self._failed(name, fault)
-        if not len(found) and query.stop.expired():
+        if not len(found) and asked.stop.expired():
             return _left_out(name, Status.LATE, "was stopped before it found anything", seconds)
-        kept = without(found, excluded=query.excluded_rows, pin_count=pin_count, limit=asked.limit)
+        kept = screened(found, screen, asked.limit)
         return Outcome(Status.OK, "", kept, round(seconds * 1e6), asked.generation)
 
     def _give_up(self, asked: _Asked, waited_s: float) -> Outcome:

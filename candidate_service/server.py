@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -13,9 +13,16 @@ import numpy as np
 
 from candidate_service.artifacts import Artifacts
 from candidate_service.candidate import CandidateQuery, Segment, Stop
+from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
+from candidate_service.duplicates import duplicates_of
+from candidate_service.filters import Filters, LiveColumns
+from candidate_service.graph_access import walker_of
+from candidate_service.live.segment import LivePart
+from candidate_service.pin_groups import BoardGroups
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
-from candidate_service.servicer import CandidateServicer
+from candidate_service.selection import Screen
+from candidate_service.servicer import CallLimits, CandidateServicer, Parts
 from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.access import Role
@@ -57,21 +64,33 @@ def build(config: CandidateConfig) -> Server:
         GenerationStore(config.data_root / "generations"),
         on_refused=lambda artifact, _: refused.labels(artifact).inc(),
     )
+    plugins = load_plugins(config.sources)
     retrieval = Retrieval(
-        build_sources(config, artifacts, metrics),
+        build_sources(plugins, SourceContext(config, artifacts, metrics)),
         thread_count=config.source_thread_count or core_count() + SPARE_THREAD_COUNT,
         stuck_count_max=config.source_stuck_count_max,
         grace_s=config.source_grace_ms / 1000,
         clock=time.monotonic,
         on_outcome=outcome_recorder(metrics),
     )
-    servicer = CandidateServicer(
-        artifacts,
-        retrieval,
+    walker = walker_of(artifacts, config)
+    parts = Parts(
+        served=artifacts.served,
+        retrieval=retrieval,
+        filters=Filters(config.filters, mask_count_max=config.filter_cached_mask_count),
+        board_groups=BoardGroups(lambda: walker().graph),
+        duplicates=duplicates_of(artifacts),
+        as_of_us=partial(oldest_data_us, artifacts),
+        now_us=lambda: time.time_ns() // 1000,
+        clock=time.monotonic,
+    )
+    limits = CallLimits(
         deadline_s=config.retrieval_deadline_ms / 1000,
         grace_s=config.source_grace_ms / 1000,
         medoid_sample_count=config.medoid_sample_count,
+        medoid_count_max=config.medoid_count_max,
     )
+    servicer = CandidateServicer(parts, limits)
     watcher = GenerationWatcher(artifacts.lives(), config.generation_poll_seconds)
 
     def add_services(server: grpc.Server) -> None:
@@ -97,23 +116,37 @@ def build(config: CandidateConfig) -> Server:
     )
 
 
-def build_sources(
-    config: CandidateConfig, artifacts: Artifacts, metrics: Metrics
-) -> list[EnabledSource]:
-    """Open the artifacts of the enabled sources, in the order of the settings."""
-    context = SourceContext(config, artifacts, metrics)
-    return [_enabled(plugin, context) for plugin in load_plugins(config.sources)]
+def build_sources(plugins: Sequence[SourcePlugin], context: SourceContext) -> list[EnabledSource]:
+    """Open the artifacts of sources, in their order."""
+    return [_enabled(plugin, context) for plugin in plugins]
 
 
 def _enabled(plugin: SourcePlugin, context: SourceContext) -> EnabledSource:
-    source = plugin.make(context)
+    source, config = plugin.make(context), context.config
     return EnabledSource(
         source,
-        candidate_count=context.config.candidate_counts.get(plugin.name, plugin.candidate_count),
+        candidate_count=config.candidate_counts.get(plugin.name, plugin.candidate_count),
         leaves_out_excluded=plugin.leaves_out_excluded,
         generations=partial(context.artifacts.generations, source.artifacts),
         is_quick=plugin.is_quick,
+        deadline_share=config.source_deadline_shares.get(plugin.name, 1.0),
     )
+
+
+def live_parts(plugins: Sequence[SourcePlugin]) -> list[Callable[[Catalogue], LivePart]]:
+    """Return what makes the parts of a segment: those of the sources, and the filters' own."""
+    made: list[Callable[[Catalogue], LivePart]] = [
+        plugin.live_part for plugin in plugins if plugin.live_part is not None
+    ]
+    return [*made, lambda catalogue: LiveColumns(len(catalogue))]
+
+
+def oldest_data_us(artifacts: Artifacts, names: Sequence[str]) -> int | None:
+    """Return up to when the oldest of some artifacts' data reaches; None while one is missing."""
+    pairs = [live.snapshot() for live in artifacts.lives() if live.artifact in names]
+    if not pairs or any(pair is None for pair in pairs):
+        return None
+    return min(pair[0].manifest.as_of_us for pair in pairs if pair is not None)
 
 
 def outcome_recorder(metrics: Metrics) -> Callable[[Outcome], None]:
@@ -158,4 +191,4 @@ def warm_up(artifacts: Artifacts, retrieval: Retrieval, *, thread_count: int) ->
     limits = dict.fromkeys(retrieval.sources, 0)
     with ThreadPoolExecutor(thread_count) as pool:
         for query in queries:
-            pool.submit(retrieval.ask, query, limits, pin_count=count)
+            pool.submit(retrieval.ask, query, limits, Screen(query.excluded_rows, count))

@@ -4,21 +4,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import grpc
 import numpy as np
-import pyarrow as pa
+from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
-from candidate_service.artifacts import Artifacts
-from candidate_service.candidate import CandidateQuery, Segment, Stop
-from candidate_service.catalogue import Catalogue
+from candidate_service import catalogue
+from candidate_service.artifacts import Served
+from candidate_service.candidate import (
+    CandidateQuery,
+    QueryMerge,
+    Segment,
+    SourceFigures,
+    Stop,
+    TellsFigures,
+)
+from candidate_service.duplicates import Duplicates
+from candidate_service.filters import Allowed, Filters, Wanted, age_between, conjunction, local_to
+from candidate_service.live.segment import LiveSegment
+from candidate_service.live_vectors import LiveVectors
+from candidate_service.pin_groups import BoardGroups
+from candidate_service.pins.servicer import PinVerbs, encode_live_pin
 from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
-from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status
+from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status, Tally
+from candidate_service.selection import Cap, Screen
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.call_context import remaining_seconds
@@ -27,7 +39,6 @@ from service_runtime.errors import InvalidRequest, NotReady
 ENCODING_MARGIN_S = 0.005
 """Kept of a call's deadline for uniting and encoding the lists."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES = {
     Status.OK: wire.SOURCE_STATUS_OK,
     Status.LATE: wire.SOURCE_STATUS_LATE,
@@ -36,71 +47,119 @@ _STATUSES = {
 }
 
 
-class CandidateServicer(wire_grpc.CandidateServiceServicer):
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What bounds one call.
+
+    Attributes:
+        deadline_s: Time for all sources together.
+        grace_s: How much longer answers are taken.
+        medoid_sample_count: How many medoids are sampled when a request does not say.
+        medoid_count_max: How many are queried when all of them are asked for.
+    """
+
+    deadline_s: float
+    grace_s: float
+    medoid_sample_count: int
+    medoid_count_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the answers are made of.
+
+    Attributes:
+        served: Gives the catalogue with its changes.
+        retrieval: The sources.
+        filters: Which pins may be in an answer.
+        board_groups: The board that a cap counts a pin for.
+        duplicates: Gives near-duplicate groups, or raises NotReady.
+        as_of_us: Up to when the oldest of some artifacts' data reaches; None while one is missing.
+        now_us: The time, microseconds since the Unix epoch.
+        clock: Monotonic seconds.
+    """
+
+    served: Callable[[], Served]
+    retrieval: Retrieval
+    filters: Filters
+    board_groups: BoardGroups
+    duplicates: Callable[[], Duplicates]
+    as_of_us: Callable[[Sequence[str]], int | None]
+    now_us: Callable[[], int]
+    clock: Callable[[], float]
+
+
+class CandidateServicer(PinVerbs, wire_grpc.CandidateServiceServicer):
     """CandidateService: what could be shown."""
 
-    def __init__(
-        self,
-        artifacts: Artifacts,
-        retrieval: Retrieval,
-        *,
-        deadline_s: float,
-        grace_s: float,
-        medoid_sample_count: int,
-    ) -> None:
-        """Serve from opened artifacts.
-
-        Args:
-            artifacts: The catalogue among them.
-            retrieval: The sources.
-            deadline_s: Time for all sources together.
-            grace_s: How much longer answers are taken.
-            medoid_sample_count: How many medoids are sampled when a request does not say.
-        """
-        self._artifacts = artifacts
-        self._retrieval = retrieval
-        self._deadline_s = deadline_s
-        self._margin_s = ENCODING_MARGIN_S + grace_s
-        self._medoid_sample_count = medoid_sample_count
+    def __init__(self, parts: Parts, limits: CallLimits) -> None:
+        """Serve from opened artifacts."""
+        PinVerbs.__init__(self, parts.served)
+        self._parts = parts
+        self._limits = limits
 
     def RetrieveCandidates(
         self, request: wire.RetrieveCandidatesRequest, context: grpc.ServicerContext
     ) -> wire.RetrieveCandidatesResponse:
-        stop = Stop.after(min(self._deadline_s, remaining_seconds(self._margin_s)), time.monotonic)
-        generation, catalogue = self._artifacts.current_catalogue()
-        queried = decode_pins(request, catalogue, default_count=self._medoid_sample_count)
-        query = decode_query(request, catalogue, queried, stop)
-        limits = decode_limits(request, self._retrieval.sources)
-        outcomes = self._retrieval.ask(query, limits, pin_count=len(catalogue))
-        return encode_candidates(catalogue, generation, queried, outcomes)
+        stop = self._stop(context)
+        served = self._parts.served()
+        queried = decode_pins(request, served.live, self._limits)
+        allowed = self._allowed(request, served)
+        query = decode_query(request, served.live, queried, allowed, stop)
+        limits = decode_limits(request, self._parts.retrieval.sources)
+        outcomes = self._parts.retrieval.ask(query, limits, self._screen(request, served, query))
+        return encode_candidates(served, queried, outcomes, self._parts.duplicates)
 
-    def GetPins(
-        self, request: wire.GetPinsRequest, context: grpc.ServicerContext
-    ) -> wire.GetPinsResponse:
-        catalogue = self._artifacts.catalogue()
-        rows = catalogue.ids.rows(request.pin_ids)
-        return encode_pins(request.pin_ids, rows, catalogue.known_of(rows))
+    def _stop(self, context: grpc.ServicerContext) -> Stop:
+        """Return when this call is no longer waited for: its deadline, or its caller hanging up."""
+        margin_s = ENCODING_MARGIN_S + self._limits.grace_s
+        seconds = min(self._limits.deadline_s, remaining_seconds(margin_s))
+        stop = Stop.after(seconds, self._parts.clock)
+        context.add_callback(stop.cancel)
+        return stop
+
+    def _allowed(self, request: wire.RetrieveCandidatesRequest, served: Served) -> Allowed:
+        filters = self._parts.filters
+        wanted = decode_wanted(request.filter, request.viewer, filters)
+        return filters.allowed(served.catalogue, served.live, wanted, now_us=self._parts.now_us())
+
+    def _screen(
+        self, request: wire.RetrieveCandidatesRequest, served: Served, query: CandidateQuery
+    ) -> Screen:
+        caps = []
+        if request.owner_pin_count_max:
+            owners = self._parts.filters.owners(served.catalogue, served.live)
+            caps.append(Cap(owners, request.owner_pin_count_max))
+        if request.board_pin_count_max:
+            caps.append(Cap(self._parts.board_groups.of, request.board_pin_count_max))
+        return Screen(query.excluded_rows, served.live.row_count, query.allowed, caps)
 
     def ListSources(
         self, request: wire.ListSourcesRequest, context: grpc.ServicerContext
     ) -> wire.ListSourcesResponse:
-        generation, pin_count = self._artifacts.catalogue_size()
-        return wire.ListSourcesResponse(
-            sources=[encode_source(enabled) for enabled in self._retrieval.sources.values()],
-            pin_count=pin_count,
-            catalogue_generation=generation,
-        )
+        retrieval = self._parts.retrieval
+        sources = [
+            encode_source(enabled, retrieval.tally(name), self._parts.as_of_us)
+            for name, enabled in retrieval.sources.items()
+        ]
+        return encode_sources(sources, self._parts)
 
 
 def decode_pins(
-    request: wire.RetrieveCandidatesRequest, catalogue: Catalogue, *, default_count: int
+    request: wire.RetrieveCandidatesRequest, live: LiveSegment, limits: CallLimits
 ) -> QueriedPins:
-    """Return the pins to start from, medoids sampled."""
+    """Return the pins to start from, medoids sampled or the most important ones."""
+    medoids = list(request.medoids)
+    sample_count = request.medoid_sample_count or limits.medoid_sample_count
+    if request.medoid_choice == wire.MEDOID_CHOICE_ALL:
+        medoids.sort(key=lambda pin: -pin.weight)
+        medoids = medoids[: limits.medoid_count_max]
+        sample_count = len(medoids)
     return choose_queried_pins(
-        catalogue.ids,
+        live,
         _weighted(request.query_pins),
-        _weighted(request.medoids),
-        sample_count=request.medoid_sample_count or default_count,
+        _weighted(medoids),
+        sample_count=sample_count,
         seed=request.seed,
     )
 
@@ -111,19 +170,70 @@ def _weighted(pins: Sequence[wire.QueryPin]) -> WeightedPins:
     )
 
 
+def decode_wanted(asked: wire.PinFilter, viewer: wire.Viewer, filters: Filters) -> Wanted:
+    """Return what a request asks of the pins in its answer.
+
+    Raises:
+        FilterInvalid: The filter cannot be read.
+        InvalidRequest: Local pins are wanted, and nobody knows what is local.
+    """
+    read = filters.read(asked.expression, asked.name, asked.parameters)
+    parts = [] if read is None else [read]
+    parts += age_between(
+        _seconds(asked.age_min) if asked.HasField("age_min") else None,
+        _seconds(asked.age_max) if asked.HasField("age_max") else None,
+    )
+    if asked.is_local_only:
+        local = local_to(viewer.language, viewer.country)
+        if not local:
+            raise InvalidRequest(
+                "local pins need to know where the viewer is",
+                hint="set viewer.language or viewer.country",
+                field="filter.is_local_only",
+                reason="VIEWER_UNKNOWN",
+            )
+        parts += local
+    return Wanted(conjunction(parts), tuple(asked.excluded_owner_ids))
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
+
+
 def decode_query(
-    request: wire.RetrieveCandidatesRequest, catalogue: Catalogue, queried: QueriedPins, stop: Stop
+    request: wire.RetrieveCandidatesRequest,
+    live: LiveSegment,
+    queried: QueriedPins,
+    allowed: Allowed,
+    stop: Stop,
 ) -> CandidateQuery:
     """Return what the sources are asked."""
-    excluded = np.sort(catalogue.ids.rows(request.excluded_pin_ids))
+    viewer, asked = request.viewer, request.filter
+    is_best = request.query_merge == wire.QUERY_MERGE_BEST_SCORE
     return CandidateQuery(
         query_rows=queried.rows,
         weights=queried.weights,
         seed=request.seed,
-        segment=Segment(request.viewer.language, request.viewer.country),
+        segment=Segment(viewer.language, viewer.country, viewer.segment),
         stop=stop,
-        excluded_rows=excluded[np.searchsorted(excluded, 0) :],
+        excluded_rows=np.sort(_known_rows(live, request.excluded_pin_ids)),
+        live=live,
+        allowed=allowed.rows,
+        shared=allowed.shared,
+        session_rows=_known_rows(live, request.session_pin_ids),
+        declared_rows=_known_rows(live, request.declared_pin_ids),
+        query_text=request.query_text,
+        merge=QueryMerge.BEST_SCORE if is_best else QueryMerge.ROUND_ROBIN,
+        age_max_s=_seconds(asked.age_max) if asked.HasField("age_max") else None,
+        is_local_only=asked.is_local_only,
     )
+
+
+def _known_rows(live: LiveSegment, pin_ids: Sequence[str]) -> NDArray[np.int32]:
+    if not pin_ids:
+        return np.empty(0, np.int32)
+    rows = live.rows(pin_ids)
+    return rows[rows >= 0]
 
 
 def decode_limits(
@@ -153,23 +263,45 @@ def decode_limits(
 
 
 def encode_candidates(
-    catalogue: Catalogue, generation: str, queried: QueriedPins, outcomes: Sequence[Outcome]
+    served: Served,
+    queried: QueriedPins,
+    outcomes: Sequence[Outcome],
+    duplicates: Callable[[], Duplicates],
 ) -> wire.RetrieveCandidatesResponse:
     """Name every proposed pin once and let the lists refer to it."""
+    live = served.live
     lists = [outcome.candidates for outcome in outcomes]
     rows = np.concatenate([np.empty(0, np.int32), *(found.rows for found in lists)])
     distinct, indexes = np.unique(rows, return_inverse=True)
     ends = np.cumsum([len(found) for found in lists])[:-1]
     return wire.RetrieveCandidatesResponse(
-        pin_ids=catalogue.ids.ids(distinct),
+        pin_ids=live.ids(distinct),
         lists=[
             encode_list(outcome, part)
             for outcome, part in zip(outcomes, np.split(indexes, ends), strict=False)
         ],
         queried_pins=encode_queried(queried),
         unknown_pin_ids=queried.unknown_pin_ids,
-        catalogue_generation=generation,
+        catalogue_generation=served.generation,
+        live_pins=encode_live_pins(live, np.concatenate([distinct, queried.rows])),
+        duplicate_groups=_groups(duplicates, distinct),
     )
+
+
+def _groups(duplicates: Callable[[], Duplicates], rows: NDArray[np.int32]) -> list[int]:
+    try:
+        groups = duplicates().groups_of(rows)
+    except NotReady:
+        return []
+    return groups.tolist() if groups.any() else []
+
+
+def encode_live_pins(live: LiveSegment, rows: NDArray[np.int32]) -> list[wire.Pin]:
+    """Encode what is known of those pins that are younger than the catalogue, each once."""
+    young = np.unique(rows[rows >= live.base_count]).tolist()
+    vectors = live.part(LiveVectors)
+    pins = [pin for row in young if (pin := live.pin(row)) is not None]
+    return [encode_live_pin(pin, vectors.vector(pin.row)) for pin in pins]
 
 
 def encode_list(outcome: Outcome, pin_indexes: NDArray[np.intp]) -> wire.CandidateList:
@@ -206,31 +338,44 @@ def encode_queried(queried: QueriedPins) -> list[wire.QueriedPin]:
     ]
 
 
-def encode_source(enabled: EnabledSource) -> wire.Source:
-    """Encode one source and whether it can be asked."""
+def encode_source(
+    enabled: EnabledSource, tally: Tally, as_of_us: Callable[[Sequence[str]], int | None]
+) -> wire.Source:
+    """Encode one source, whether it can be asked, and how it fared since the start."""
+    source = enabled.source
     message = wire.Source(
-        source=enabled.source.name, candidate_count=enabled.candidate_count, is_ready=True
+        source=source.name,
+        candidate_count=enabled.candidate_count,
+        is_ready=True,
+        answer_count=tally.answer_count,
+        late_count=tally.late_count,
+        failure_count=tally.failure_count,
     )
     try:
         message.generations.update(enabled.generations())
+        figures = source.figures() if isinstance(source, TellsFigures) else SourceFigures()
     except NotReady as fault:
         message.is_ready, message.reason = False, fault.message
+        return message
+    message.pin_count = figures.pin_count
+    message.cache_hit_ratio = figures.cache_hit_ratio
+    if figures.sampled_recall is not None:
+        message.sampled_recall = figures.sampled_recall
+    if (time_us := as_of_us(source.artifacts)) is not None:
+        message.as_of_time.FromMicroseconds(time_us)
     return message
 
 
-def encode_pins(
-    pin_ids: Sequence[str], rows: NDArray[np.int32], known: pa.Table
-) -> wire.GetPinsResponse:
-    """Encode what is known of pins; fields that are not stay unset."""
-    response = wire.GetPinsResponse()
-    for pin_id, row, attributes in zip(pin_ids, rows.tolist(), known.to_pylist(), strict=True):
-        response.pins.append(_pin(pin_id, attributes, is_known=row >= 0))
-    return response
-
-
-def _pin(pin_id: str, attributes: dict[str, Any], *, is_known: bool) -> wire.Pin:
-    time_us = attributes.pop("creation_time_us")
-    given = {name: value for name, value in attributes.items() if value is not None}
-    if time_us is not None:
-        given["creation_time"] = _EPOCH + timedelta(microseconds=time_us)
-    return wire.Pin(pin_id=pin_id, is_known=is_known, **given)
+def encode_sources(sources: Sequence[wire.Source], parts: Parts) -> wire.ListSourcesResponse:
+    """Encode the sources, and the catalogue if there is one."""
+    answer = wire.ListSourcesResponse(sources=sources)
+    try:
+        served = parts.served()
+    except NotReady:
+        return answer
+    answer.pin_count = len(served.catalogue)
+    answer.catalogue_generation = served.generation
+    answer.live_change_count = served.live.change_count
+    if (time_us := parts.as_of_us([catalogue.ARTIFACT])) is not None:
+        answer.catalogue_as_of_time.FromMicroseconds(time_us)
+    return answer

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,73 +25,36 @@ import scipy.spatial  # noqa: F401  loads the system's C++ runtime before usearc
 from numpy.typing import NDArray
 from usearch.index import Index
 
-from candidate_service.vector_kernels import scan_cosines
+from candidate_service.index_settings import NUMBER, IndexReport, IndexSettings
+from candidate_service.vector_kernels import scan_cosines, scan_rows
+from candidate_service.vector_recall import kth_best, least_effort, recall_of
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation
 from service_runtime.vector_table import VectorTable
 
 ARTIFACT: Final = "vector_index"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FORMAT_VERSIONS: Final = (1, 2)
+"""Those that can be read; in the first every pin with a vector can be found."""
 INDEX_FILE: Final = "index.usearch"
 VECTORS_FILE: Final = "vectors.npy"
+FINDABLE_FILE: Final = "findable.npy"
 
 METRIC: Final = "ip"
-NUMBER: Final = "bf16"
 
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_vector_index"
 _BATCH: Final = 4096
 _SCAN_ROWS: Final = 65_536
-_EFFORTS: Final = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class IndexSettings:
-    """How an index is built and when it is good enough.
-
-    Attributes:
-        connectivity: Links of a node in the graph (M), 4..128.
-        expansion_add: Effort of placing a row; below 128 graphs break on clustered data.
-        thread_count: Threads that build; with more than one the file differs from run to run.
-        exact_count_max: With at most so many vectors nothing is built: a scan is as fast.
-        recall_target: The search effort is the least that reaches it on the sample.
-        recall_min: Below it, at the greatest effort, the build is refused.
-        recall_depth: Length of the lists that recall is measured on.
-        sample_count: How many pins of the catalogue are asked to measure it.
-    """
-
-    connectivity: int = 16
-    expansion_add: int = 128
-    thread_count: int = 1
-    exact_count_max: int = 10_000
-    recall_target: float = 0.96
-    recall_min: float = 0.95
-    recall_depth: int = 100
-    sample_count: int = 200
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What a build came to.
-
-    Attributes:
-        vector_count: Rows that have a vector and can be found.
-        is_exact: True where a scan answers and no graph was built.
-        expansion_search: Search effort for the manifest; 0 with a scan.
-        recall: Share of the true neighbours found on the sample, 1 with a scan.
-    """
-
-    vector_count: int
-    is_exact: bool
-    expansion_search: int
-    recall: float
-
-
-def _new_index(dimension: int, *, connectivity: int, expansion_add: int) -> Index:
-    """Return an empty bf16 graph; inner product is the cosine of the unit vectors it gets."""
+def _new_index(
+    dimension: int, *, connectivity: int, expansion_add: int, number_type: str = NUMBER
+) -> Index:
+    """Return an empty graph; inner product is the cosine of the unit vectors it gets."""
     return Index(
         ndim=dimension,
         metric=METRIC,
-        dtype=NUMBER,
+        dtype=number_type,
         connectivity=connectivity,
         expansion_add=expansion_add,
         enable_key_lookups=False,  # saves half the memory of a view; nobody asks it for a vector
@@ -115,8 +77,9 @@ def build_index(
     *,
     rng: np.random.Generator,
     advance: Callable[[int], None],
+    findable: NDArray[np.bool_] | None = None,
 ) -> IndexReport:
-    """Write the graph over the rows that have a vector, and measure it against a full scan.
+    """Write the graph over the rows that can be found, and measure it against a full scan.
 
     Args:
         vectors: float32[n, d], unit rows; a zero row has no vector and is left out.
@@ -124,6 +87,7 @@ def build_index(
         settings: Effort and gates.
         rng: Shuffles the rows and draws the sample.
         advance: Told how many rows were placed since the last call.
+        findable: Rows that may be found, bool[n]; None = all that have a vector.
 
     Returns:
         The report; whether its recall suffices is for the caller to say.
@@ -132,6 +96,8 @@ def build_index(
         d = 128 (500,000 rows: 95 CPU seconds).
     """
     rows = present_rows(vectors)
+    if findable is not None:
+        rows = rows[findable[rows]]
     if len(rows) <= settings.exact_count_max:
         advance(len(rows))
         return IndexReport(len(rows), is_exact=True, expansion_search=0, recall=1.0)
@@ -140,6 +106,7 @@ def build_index(
         vectors.shape[1],
         connectivity=settings.connectivity,
         expansion_add=settings.expansion_add,
+        number_type=settings.number_type,
     )
     for start in range(0, len(shuffled), _BATCH):
         batch = shuffled[start : start + _BATCH]
@@ -147,51 +114,17 @@ def build_index(
         advance(len(batch))
     index.save(str(path))
     sample = np.sort(rng.choice(rows, min(settings.sample_count, len(rows)), replace=False))
-    effort, recall = _least_effort(index, vectors, sample, settings)
-    return IndexReport(len(rows), is_exact=False, expansion_search=effort, recall=recall)
-
-
-def _least_effort(
-    index: Index,
-    vectors: NDArray[np.float32],
-    sample: NDArray[np.int32],
-    settings: IndexSettings,
-) -> tuple[int, float]:
-    """Return the least search effort that reaches the target, or the best there is."""
-    depth = min(settings.recall_depth, len(index))
     queries = np.ascontiguousarray(vectors[sample])
-    bounds = _kth_best(vectors, queries, depth)
-    effort, recall = 0, 0.0
-    for effort in _EFFORTS:
-        if effort < depth / 2:
-            continue
+    depth = min(settings.recall_depth, len(rows))
+    bounds = kth_best(vectors, rows, queries, depth)
+
+    def found_at(effort: int) -> float:
         index.expansion_search = effort  # type: ignore[misc]  # its setter has another name
-        found = sum(
-            int((_search(index, vectors, query, depth)[1] >= bound).sum())
-            for query, bound in zip(queries, bounds, strict=True)
-        )
-        recall = found / (depth * len(queries))
-        if recall >= settings.recall_target:
-            break
-    return effort, recall
+        found = [_search(index, vectors, query, depth)[1] for query in queries]
+        return recall_of(found, bounds, depth)
 
-
-def _kth_best(
-    vectors: NDArray[np.float32], queries: NDArray[np.float32], depth: int
-) -> NDArray[np.float32]:
-    """Return the cosine that a pin needs to be among the *depth* nearest, float32[q].
-
-    Recall is counted by cosine, not by id: pins that live on the same boards have equal vectors,
-    and any of them is as right as the other.
-    """
-    best = np.full((len(queries), depth), -np.inf, np.float32)
-    for start in range(0, len(vectors), _SCAN_ROWS):
-        block = vectors[start : start + _SCAN_ROWS]
-        cosines = queries @ block.T
-        cosines[:, ~block.any(axis=1)] = -np.inf
-        merged = np.concatenate([best, cosines], axis=1)
-        best = -np.partition(-merged, depth - 1, axis=1)[:, :depth]
-    return np.asarray(best.min(axis=1) - np.float32(1e-6))  # sums in another order
+    effort, recall = least_effort(found_at, depth, settings.recall_target)
+    return IndexReport(len(rows), is_exact=False, expansion_search=effort, recall=recall)
 
 
 def _search(
@@ -219,6 +152,9 @@ class VectorIndex:
         *,
         path: Path | None,
         expansion_search: int = 0,
+        findable: NDArray[np.bool_] | None = None,
+        number_type: str = NUMBER,
+        is_learned: bool = False,
     ) -> None:
         """Open it.
 
@@ -226,20 +162,30 @@ class VectorIndex:
             vectors: float32[n, d] by catalogue row, unit or zero rows.
             path: The graph over them; None = scan.
             expansion_search: Search effort from the manifest; needed with a graph.
+            findable: Rows that may be found, bool[n]; None = all that have a vector. From the
+                others can be searched all the same.
+            number_type: How the graph keeps numbers.
+            is_learned: Whether the vectors were learned from saves.
 
         Raises:
             Corrupted: The graph is of another dimension or number type than the vectors.
         """
         self.vectors = vectors
+        self.is_learned = is_learned
         self._path = path
         self._expansion_search = expansion_search
+        self._number_type = number_type
         self._local = threading.local()
         self._opening = threading.Lock()
-        self._rows = np.empty(0, np.int32)
+        rows = present_rows(vectors)
+        if findable is not None:
+            rows = rows[findable[rows]]
+        self._rows = rows
+        self._findable = np.zeros(len(vectors), np.bool_)
+        self._findable[rows] = True
         self._scanned = np.empty((0, vectors.shape[1]), np.float32)
         if path is None:
-            self._rows = present_rows(vectors)
-            self._scanned = np.ascontiguousarray(vectors[self._rows])
+            self._scanned = np.ascontiguousarray(vectors[rows])
         else:
             self._check(path)
 
@@ -260,6 +206,11 @@ class VectorIndex:
         return int(self.vectors.shape[1])
 
     @property
+    def found_count(self) -> int:
+        """How many pins can be found."""
+        return len(self._rows)
+
+    @property
     def is_exact(self) -> bool:
         """True where a scan answers."""
         return self._path is None
@@ -269,7 +220,12 @@ class VectorIndex:
         view: Index | None = getattr(self._local, "view", None)
         if view is None:
             with self._opening:
-                view = _new_index(self.dimension, connectivity=16, expansion_add=128)
+                view = _new_index(
+                    self.dimension,
+                    connectivity=16,
+                    expansion_add=128,
+                    number_type=self._number_type,
+                )
                 view.view(str(self._path))
             view.expansion_search = self._expansion_search  # type: ignore[misc]  # as above
             self._local.view = view
@@ -300,13 +256,12 @@ class VectorIndex:
 
         Cost: graph about 0.2 ms a query; scan O(n d), 0.1 ms for 10,000 x 128.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dimension:
-            raise ValueError(f"queries have shape {queries.shape}, not [q, {self.dimension}]")
+        self._check_queries(queries)
         if count <= 0 or not len(queries):
             return [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(queries)
         if self._path is None:
             cosines = scan_cosines(self._scanned, np.ascontiguousarray(queries))
-            found = [_best_of(self._rows, row, count) for row in cosines]
+            found = [best_rows(self._rows, row, count) for row in cosines]
         else:
             view = self._view()
             found = [_search(view, self.vectors, query, count) for query in queries]
@@ -314,6 +269,30 @@ class VectorIndex:
             kept = [int(np.count_nonzero(cosines >= cosine_min)) for _, cosines in found]
             found = [(r[:n], c[:n]) for (r, c), n in zip(found, kept, strict=True)]
         return found
+
+    def findable(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which rows can be found and are in a mask (bool[m], of any length), bool[n]."""
+        count = min(len(mask), len(self._findable))
+        if count == len(self._findable):
+            return self._findable & mask[:count]
+        found = np.zeros(len(self._findable), np.bool_)
+        np.logical_and(self._findable[:count], mask[:count], out=found[:count])
+        return found
+
+    def nearest_among(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int32], count: int
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Return for each query the *count* nearest of some rows (int32[m]), by a scan of them.
+
+        Cost: O(m d q) time, one cache miss or two a row: 10,000 rows of 128 take about 1 ms.
+        """
+        self._check_queries(queries)
+        cosines = scan_rows(self.vectors, rows, np.ascontiguousarray(queries))
+        return [best_rows(rows, row, count) for row in cosines]
+
+    def _check_queries(self, queries: NDArray[np.float32]) -> None:
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise ValueError(f"queries have shape {queries.shape}, not [q, {self.dimension}]")
 
 
 def open_index(generation: Generation) -> VectorIndex:
@@ -330,13 +309,27 @@ def open_index(generation: Generation) -> VectorIndex:
             f"{details.get('pin_count')} x {details.get('dimension')}",
             hint=_HINT,
         )
-    path = None if details.get("is_exact") else generation.file(INDEX_FILE)
-    return VectorIndex(vectors, path=path, expansion_search=int(details.get("expansion_search", 0)))
+    findable = None
+    if generation.manifest.format_version > 1:
+        findable = np.load(generation.file(FINDABLE_FILE), allow_pickle=False)
+        if (findable.dtype, findable.shape) != (np.bool_, vectors.shape[:1]):
+            raise Corrupted(
+                f"vector_index {generation.id}: {FINDABLE_FILE} does not fit", hint=_HINT
+            )
+    return VectorIndex(
+        vectors,
+        path=None if details.get("is_exact") else generation.file(INDEX_FILE),
+        expansion_search=int(details.get("expansion_search", 0)),
+        findable=findable,
+        number_type=str(details.get("number_type", NUMBER)),
+        is_learned=details.get("method") == "learned",
+    )
 
 
-def _best_of(
+def best_rows(
     rows: NDArray[np.int32], cosines: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the *count* rows of highest cosine, best first, the lower row among equals."""
     if count < len(rows):
         chosen = np.argpartition(-cosines, count - 1)[:count]
         rows, cosines = rows[chosen], cosines[chosen]

@@ -95,7 +95,7 @@ class TestGolden:
     def test_vectors_and_index(self, version: str) -> None:
         """The graph of those days finds the vectors of those days."""
         vectors = open_vectors(current(version, "pin_vectors")).vectors
-        index = open_index(current(version, "vector_index", vector_index.FORMAT_VERSION))
+        index = open_index(current(version, "vector_index", vector_index.FORMAT_VERSIONS))
 
         ((rows, cosines),) = index.nearest(vectors[:1], 3)
         assert not index.is_exact

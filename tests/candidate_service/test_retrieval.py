@@ -13,9 +13,11 @@ import pytest
 
 from candidate_service.candidate import CandidateList, CandidateQuery, Segment, Stop
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status
+from candidate_service.selection import Screen
 from service_runtime.errors import Corrupted, NotReady
 
 PIN_COUNT = 100
+NO_ROWS = np.empty(0, np.int32)
 
 
 @dataclass
@@ -75,8 +77,10 @@ def ask(
     retrieval: Retrieval, query: CandidateQuery | None = None, **limits: int
 ) -> dict[str, Outcome]:
     """Ask all sources unless some are named, and return the outcomes by source."""
+    query = query or make_query()
     wanted: Mapping[str, int] = limits or dict.fromkeys(retrieval.sources, 0)
-    outcomes = retrieval.ask(query or make_query(), wanted, pin_count=PIN_COUNT)
+    screen = Screen(query.excluded_rows, PIN_COUNT, query.allowed)
+    outcomes = retrieval.ask(query, wanted, screen)
     return {outcome.candidates.source: outcome for outcome in outcomes}
 
 
@@ -181,7 +185,7 @@ def test_excluded_rows_are_dropped_and_made_up_for() -> None:
 def test_rows_the_catalogue_does_not_have_yet_are_dropped() -> None:
     """An artifact may be newer than the catalogue that the answer is told in."""
     with asking(enable(FakeSource())) as retrieval:
-        (outcome,) = retrieval.ask(make_query(), {"fake": 5}, pin_count=13)
+        (outcome,) = retrieval.ask(make_query(), {"fake": 5}, Screen(NO_ROWS, 13))
 
     assert outcome.candidates.rows.tolist() == [10, 11, 12]
 
@@ -218,7 +222,7 @@ def test_outcomes_are_reported() -> None:
         on_outcome=seen.append,
     )
 
-    outcomes = retrieval.ask(make_query(), {"fake": 0}, pin_count=PIN_COUNT)
+    outcomes = retrieval.ask(make_query(), {"fake": 0}, Screen(NO_ROWS, PIN_COUNT))
     retrieval.close()
 
     assert seen == outcomes

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candidate_service.candidate import CandidateList
-from candidate_service.selection import best_of, is_in, without
+from candidate_service.selection import Screen, best_of, is_in, screened
 
 ROWS = st.lists(st.integers(0, 30), max_size=40)
 
@@ -47,7 +47,7 @@ def test_best_of_keeps_each_pin_once_with_its_best_score(
     pin_count=st.integers(0, 31),
     limit=st.integers(0, 31),
 )
-def test_without_keeps_the_order_of_what_is_left(
+def test_screened_keeps_the_order_of_what_is_left(
     rows: list[int], excluded: set[int], pin_count: int, limit: int
 ) -> None:
     """Excluded and unknown rows go, the rest keeps its order and is cut."""
@@ -59,9 +59,7 @@ def test_without_keeps_the_order_of_what_is_left(
         np.arange(count, dtype=np.int32),
     )
 
-    actual = without(
-        found, excluded=np.asarray(sorted(excluded), np.int32), pin_count=pin_count, limit=limit
-    )
+    actual = screened(found, Screen(np.asarray(sorted(excluded), np.int32), pin_count), limit)
 
     kept = [at for at, row in enumerate(rows) if row not in excluded and row < pin_count][:limit]
     assert actual.rows.tolist() == [rows[at] for at in kept]
