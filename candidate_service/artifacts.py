@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 from candidate_service import catalogue
 from candidate_service.catalogue import Catalogue, open_catalogue
 from candidate_service.live.segment import LiveSegment
-from service_runtime.errors import NotReady
+from service_runtime.errors import Corrupted, NotReady
 from service_runtime.generations import Generation, GenerationStore, Live
+from service_runtime.manifest import read_manifest
 
 T = TypeVar("T")
 
@@ -45,6 +46,10 @@ class ChangeFollower(Protocol):
         """Take note that this segment serves; others need not be followed any longer."""
         ...
 
+    def trim(self, positions: Mapping[str, int]) -> int:
+        """Forget what every generation knows that is kept, return how many bytes that were."""
+        ...
+
 
 class _NoChanges:
     """Follows nothing: the catalogue is all there is."""
@@ -59,6 +64,9 @@ class _NoChanges:
 
     def switched_to(self, segment: LiveSegment) -> None:
         pass
+
+    def trim(self, positions: Mapping[str, int]) -> int:  # noqa: ARG002
+        return 0
 
 
 class Artifacts:
@@ -83,7 +91,7 @@ class Artifacts:
             catalogue.ARTIFACT,
             catalogue.READABLE_VERSIONS,
             self._open_served,
-            on_swap=lambda _, served: self._follower.switched_to(served.live),
+            on_swap=self._switched,
         )
 
     def follow(self, follower: ChangeFollower) -> None:
@@ -196,6 +204,23 @@ class Artifacts:
         positions = self._oldest_positions(opened.live_positions)
         return Served(generation.id, opened, self._follower.begin(generation.id, opened, positions))
 
+    def _switched(self, _: Generation, served: Served) -> None:
+        self._follower.switched_to(served.live)
+        self._follower.trim(self.kept_positions())
+
+    def kept_positions(self) -> dict[str, int]:
+        """Return up to where every generation knows the live logs that could serve again."""
+        known: list[Mapping[str, int]] = []
+        for artifact in self._lives:
+            for generation_id in self._store.generations(artifact):
+                try:
+                    manifest = read_manifest(artifact, self._store.root / artifact / generation_id)
+                except Corrupted:
+                    continue  # it will not serve again
+                if "live_positions" in manifest.details:
+                    known.append(manifest.details["live_positions"])
+        return _least(known)
+
     def _oldest_positions(self, positions: Mapping[str, int]) -> dict[str, int]:
         """Return from where changes are needed so that no artifact that serves misses one."""
         known = [positions]
@@ -203,8 +228,7 @@ class Artifacts:
             pair = live.snapshot()
             if pair is not None and live.artifact != catalogue.ARTIFACT:
                 known += _positions(pair[0])
-        shared = set.intersection(*(set(one) for one in known))
-        return {name: min(one[name] for one in known) for name in shared}
+        return _least(known)
 
     def _check(self, live: Live[Any]) -> None:
         """Refuse rows of another space: they would name the wrong pins."""
@@ -214,6 +238,12 @@ class Artifacts:
                 f"{live.artifact} was built for another catalogue",
                 hint=f"build it again: corkboard build {live.artifact}",
             )
+
+
+def _least(known: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return the least position of each log; one that somebody does not know is at its start."""
+    shared = set.intersection(*(set(one) for one in known)) if known else set()
+    return {name: min(one[name] for one in known) for name in shared}
 
 
 def _positions(generation: Generation) -> list[Mapping[str, int]]:

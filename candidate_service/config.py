@@ -88,6 +88,27 @@ class CandidateConfig(GraphConfig, PoolConfig, ContentConfig):
         64, ge=1, le=10_000, description="Filters whose masks are kept, a byte a pin each. Guess."
     )
 
+    # Live changes.
+    live_log_name: str = Field(
+        "",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="Folder of this process's log below live/catalogue; empty = the first of 0, 1, "
+        "2, ... that no other process writes (needs a file system with locks).",
+    )
+    live_poll_ms: float = Field(
+        200.0,
+        gt=0,
+        le=60_000,
+        description="How often changes made through other processes are looked for. Guess.",
+    )
+    live_future_seconds_max: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="Times of pins and saves may be so far ahead of the clock. As for imports.",
+    )
+
     # Jobs: learn_vectors.
     vector_dimension: int = Field(
         128, ge=2, le=4096, description="Length of learned vectors. Measured: 64 is 1-2 % worse."

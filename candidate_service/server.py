@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from candidate_service import pin_vectors, save_index
 from candidate_service.artifacts import Artifacts
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.catalogue import Catalogue
@@ -18,9 +19,18 @@ from candidate_service.config import CandidateConfig
 from candidate_service.duplicates import duplicates_of
 from candidate_service.filters import Filters, LiveColumns
 from candidate_service.graph_access import walker_of
+from candidate_service.live import journal as live_journal
+from candidate_service.live.erasure import Erasures
+from candidate_service.live.exported import exported_positions
+from candidate_service.live.journal import JournalSettings, LiveJournal
+from candidate_service.live.pin_view import PinView
 from candidate_service.live.segment import LivePart
+from candidate_service.live.servicer import LiveCalls
+from candidate_service.live.writes import LiveWrites
 from candidate_service.pin_groups import BoardGroups
+from candidate_service.pin_vectors import open_vectors
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
+from candidate_service.save_index import SaveIndex
 from candidate_service.selection import Screen
 from candidate_service.servicer import CallLimits, CandidateServicer, Parts
 from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
@@ -31,6 +41,7 @@ from service_runtime.errors import NotReady
 from service_runtime.generations import GenerationStore, GenerationWatcher
 from service_runtime.grpc_server import Server
 from service_runtime.telemetry import Metrics
+from service_runtime.vector_table import VectorTable
 
 NAME = "candidate_service"
 SERVICE = "corkboard.candidate.v1.CandidateService"
@@ -74,8 +85,20 @@ def build(config: CandidateConfig) -> Server:
         on_outcome=outcome_recorder(metrics),
     )
     walker = walker_of(artifacts, config)
+    journal = open_journal(config, artifacts, live_parts(plugins))
+    watch_journal(journal, metrics)
     parts = Parts(
         served=artifacts.served,
+        view=PinView(artifacts.served, vectors_of(artifacts)),
+        live=LiveCalls(
+            LiveWrites(
+                journal,
+                clock=time.time,
+                future_seconds_max=config.live_future_seconds_max,
+                metrics=metrics,
+            ),
+            Erasures(journal, config.data_root),
+        ),
         retrieval=retrieval,
         filters=Filters(config.filters, mask_count_max=config.filter_cached_mask_count),
         board_groups=BoardGroups(lambda: walker().graph),
@@ -91,6 +114,7 @@ def build(config: CandidateConfig) -> Server:
         medoid_count_max=config.medoid_count_max,
     )
     servicer = CandidateServicer(parts, limits)
+    artifacts.follow(journal)
     watcher = GenerationWatcher(artifacts.lives(), config.generation_poll_seconds)
 
     def add_services(server: grpc.Server) -> None:
@@ -99,10 +123,12 @@ def build(config: CandidateConfig) -> Server:
     def begin() -> None:
         warm_up(artifacts, retrieval, thread_count=config.workers() + SPARE_THREAD_COUNT)
         watcher.start()
+        journal.start()
 
     def end() -> None:
         watcher.stop()
         retrieval.close()
+        journal.close()
 
     return Server(
         config,
@@ -139,6 +165,56 @@ def live_parts(plugins: Sequence[SourcePlugin]) -> list[Callable[[Catalogue], Li
         plugin.live_part for plugin in plugins if plugin.live_part is not None
     ]
     return [*made, lambda catalogue: LiveColumns(len(catalogue))]
+
+
+def vectors_of(artifacts: Artifacts) -> Callable[[], VectorTable]:
+    """Return what gives the vectors of the catalogue's pins, or raises NotReady."""
+    return artifacts.add(pin_vectors.ARTIFACT, pin_vectors.FORMAT_VERSION, open_vectors)
+
+
+def open_journal(
+    config: CandidateConfig,
+    artifacts: Artifacts,
+    parts: Sequence[Callable[[Catalogue], LivePart]],
+) -> LiveJournal:
+    """Open the log of changes and what is needed to take imported saves back."""
+    get_index = artifacts.add(save_index.ARTIFACT, save_index.FORMAT_VERSION, SaveIndex.open)
+
+    def index_or_none() -> SaveIndex | None:
+        try:
+            return get_index()
+        except NotReady:
+            return None
+
+    def make_parts(catalogue: Catalogue | None) -> list[LivePart]:
+        return [] if catalogue is None else [make(catalogue) for make in parts]
+
+    return LiveJournal(
+        JournalSettings(
+            folder=config.data_root / live_journal.FOLDER,
+            log_name=config.live_log_name,
+            exported=exported_positions(config.data_root),
+            poll_seconds=config.live_poll_ms / 1000,
+            clock_us=lambda: time.time_ns() // 1000,
+            parts=make_parts,
+            save_index=index_or_none,
+        )
+    )
+
+
+def watch_journal(journal: LiveJournal, metrics: Metrics) -> None:
+    """Show how the journal gets on."""
+    counts = journal.counts
+    for name, told, read in (
+        ("live_changes", "Changes since the catalogue.", journal.change_count),
+        ("live_pins", "Pins younger than the catalogue.", journal.pin_count),
+        ("live_commits", "Syncs of the live log.", lambda: counts.commit_count),
+        ("live_records", "Records written to the live log.", lambda: counts.record_count),
+        ("live_followed", "Records of other processes.", lambda: counts.followed_count),
+        ("live_unreadable", "Records nobody could read.", lambda: counts.unreadable_count),
+        ("live_replay_seconds", "Time of the last replay.", lambda: counts.replay_seconds),
+    ):
+        metrics.gauge(name, told).set_function(read)
 
 
 def oldest_data_us(artifacts: Artifacts, names: Sequence[str]) -> int | None:

@@ -24,7 +24,9 @@ from candidate_service.candidate import (
 )
 from candidate_service.duplicates import Duplicates
 from candidate_service.filters import Allowed, Filters, Wanted, age_between, conjunction, local_to
+from candidate_service.live.pin_view import PinView
 from candidate_service.live.segment import LiveSegment
+from candidate_service.live.servicer import LiveCalls, LiveVerbs
 from candidate_service.live_vectors import LiveVectors
 from candidate_service.pin_groups import BoardGroups
 from candidate_service.pins.servicer import PinVerbs, encode_live_pin
@@ -70,6 +72,8 @@ class Parts:
 
     Attributes:
         served: Gives the catalogue with its changes.
+        view: Looks pins up.
+        live: Takes writes in.
         retrieval: The sources.
         filters: Which pins may be in an answer.
         board_groups: The board that a cap counts a pin for.
@@ -80,6 +84,8 @@ class Parts:
     """
 
     served: Callable[[], Served]
+    view: PinView
+    live: LiveCalls
     retrieval: Retrieval
     filters: Filters
     board_groups: BoardGroups
@@ -89,12 +95,13 @@ class Parts:
     clock: Callable[[], float]
 
 
-class CandidateServicer(PinVerbs, wire_grpc.CandidateServiceServicer):
+class CandidateServicer(PinVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer):
     """CandidateService: what could be shown."""
 
     def __init__(self, parts: Parts, limits: CallLimits) -> None:
         """Serve from opened artifacts."""
-        PinVerbs.__init__(self, parts.served)
+        PinVerbs.__init__(self, parts.view)
+        LiveVerbs.__init__(self, parts.live)
         self._parts = parts
         self._limits = limits
 

@@ -114,6 +114,15 @@ class LiveJournal:
         """What requests are answered from."""
         return self._writers[0]
 
+    def change_count(self) -> int:
+        """Return how many changes there were since the catalogue that serves."""
+        return self.serving.segment.change_count
+
+    def pin_count(self) -> int:
+        """Return how many pins are younger than that catalogue."""
+        segment = self.serving.segment
+        return segment.row_count - segment.base_count
+
     def begin(
         self, generation: str, catalogue: Catalogue, positions: Mapping[str, int]
     ) -> LiveSegment:

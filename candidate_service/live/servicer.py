@@ -14,13 +14,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from candidate_service.image_hash import NotAPicture, hash_image
 from candidate_service.live.erasure import ErasedStore, Erasures, ErasureState
-from candidate_service.live.pin_view import PinFacts, PinView
 from candidate_service.live.records import VECTOR_FIELDS, unnamed_board
-from candidate_service.live.segment import LivePin
 from candidate_service.live.transaction import ItemCode, Outcome, PinChange, SaveChange
 from candidate_service.live.writes import Invalid, LiveWrites, WriteOptions
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
-from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.errors import FieldViolation, InvalidRequest
 from service_runtime.validation import violations
 
@@ -38,12 +35,11 @@ class LiveCalls:
     """What the verbs of this edge call."""
 
     writes: LiveWrites
-    view: PinView
     erasures: Erasures
 
 
-class LiveVerbs(wire_grpc.CandidateServiceServicer):
-    """The verbs that write, and those that read what was written."""
+class LiveVerbs:
+    """The verbs that write; a part of CandidateService."""
 
     def __init__(self, calls: LiveCalls) -> None:
         """Serve from these."""
@@ -88,12 +84,6 @@ class LiveVerbs(wire_grpc.CandidateServiceServicer):
         stores = self._calls.erasures.stores(request.user_id)
         is_erased = all(store.state is ErasureState.ERASED for store in stores)
         return wire.GetErasureResponse(is_erased=is_erased, stores=_encode_stores(stores))
-
-    def GetPins(
-        self, request: wire.GetPinsRequest, context: grpc.ServicerContext
-    ) -> wire.GetPinsResponse:
-        facts = self._calls.view.facts(request.pin_ids, with_vectors=request.with_vectors)
-        return wire.GetPinsResponse(pins=map(encode_pin, facts))
 
 
 def _text(field: str) -> Callable[[wire.PinRecord], str]:
@@ -195,26 +185,6 @@ def decode_save(save: wire.SaveRecord) -> SaveChange | Invalid:
         save_time_us=save.save_time.ToMicroseconds() if save.HasField("save_time") else None,
         board_title=save.board_title,
     )
-
-
-def encode_pin(facts: PinFacts) -> wire.Pin:
-    """Encode what is known of a pin; fields that are not known stay unset."""
-    if not facts.is_known:
-        return wire.Pin(pin_id=facts.pin_id)
-    given = dict(facts.known)
-    times = {name: given.pop(f"{name}_us", None) for name in ("creation_time", "expiration_time")}
-    pin = wire.Pin(pin_id=facts.pin_id, is_known=True, is_live=facts.is_live, **given)
-    for name, time_us in times.items():
-        if time_us is not None:
-            getattr(pin, name).FromMicroseconds(time_us)
-    if facts.vector is not None:
-        pin.vector.extend(facts.vector.tolist())
-    return pin
-
-
-def encode_live_pin(pin: LivePin, vector: np.ndarray[Any, Any] | None) -> wire.Pin:
-    """Encode a pin as its newest change left it."""
-    return encode_pin(PinFacts.of(pin, is_live=pin.is_new, vector=vector))
 
 
 def _options(request: wire.UpsertPinsRequest | wire.UpsertSavesRequest) -> WriteOptions:
