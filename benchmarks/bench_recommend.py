@@ -32,7 +32,12 @@ from corkboard.pipeline import STEPS, Order, Outcome, run_steps
 from corkboard.ranking.v1.ranking_service_pb2 import RecommendPinsRequest
 from corkboard.stack import Stack
 from ranking_service.features import FEATURE_NAMES
-from ranking_service.ranker import RANKER_ARTIFACT, RANKER_FORMAT_VERSION, GbdtRanker
+from ranking_service.ranker import (
+    RANKER_ARTIFACT,
+    RANKER_FORMAT_VERSION,
+    GbdtRanker,
+    write_ranker,
+)
 from service_runtime.generations import GenerationStore
 
 CACHE = Path(".cache/benchmarks")
@@ -68,7 +73,7 @@ def publish_noise_ranker(store: GenerationStore) -> None:
     booster = lightgbm.train(parameters, lightgbm.Dataset(rows, labels), 300)
     with store.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
         text = booster.model_to_string()
-        GbdtRanker.write(draft.folder, text, feature_names=FEATURE_NAMES)
+        write_ranker(draft.folder, {"save": GbdtRanker(text)}, feature_names=FEATURE_NAMES)
         draft.publish(
             as_of_us=1, inputs={}, counts={}, quality={}, details={"model": "pointwise_gbdt"}
         )

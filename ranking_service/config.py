@@ -98,6 +98,60 @@ class RankingConfig(ServiceConfig):
         description="Answers that may wait to be logged; more are dropped and counted. Guess.",
     )
 
+    # Memboost.
+    memboost_weights: tuple[float, float, float, float] = Field(
+        (0.3, 0.6, 0.3, 1.0),
+        description="Weight of a click, long click, close-up, save: the contract's strengths.",
+    )
+    memboost_smoothing: float = Field(
+        1.0,
+        gt=0,
+        le=1e6,
+        description="a of the score, in weighted actions: how much it takes to move it. Guess.",
+    )
+    memboost_gain: float = Field(
+        0.3,
+        ge=0,
+        le=100,
+        description="g for models that bring none of their own: what a score of 1 adds. Guess.",
+    )
+    memboost_window_hours: float = Field(
+        24.0, gt=0, le=8760, description="How long after an impression an action counts. Guess."
+    )
+    memboost_days: int = Field(
+        365, ge=1, le=3650, description="How far back the nightly count reaches. Guess."
+    )
+    memboost_curve_smoothing: float = Field(
+        200.0,
+        gt=0,
+        le=1e9,
+        description="Impressions by which a place's rate is drawn to the mean of places. Guess.",
+    )
+    memboost_random_count_min: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Random impressions of a surface that suffice for its rank curves. Guess.",
+    )
+    memboost_insert_count_max: int = Field(
+        5, ge=0, le=100, description="Remembered winners that are put back into a pool. Guess."
+    )
+    memboost_insert_score_min: float = Field(
+        0.7, ge=0, le=100, description="Score of a winner; 0.7 = twice what is expected. Guess."
+    )
+    memboost_insert_impression_count_min: int = Field(
+        20, ge=1, le=1_000_000, description="Times that a winner was shown at the least. Guess."
+    )
+    memboost_refresh_seconds: float = Field(
+        5.0, gt=0, le=3600, description="How often the live counters are made anew. Guess."
+    )
+    memboost_user_count_max: int = Field(
+        100_000,
+        ge=1,
+        le=100_000_000,
+        description="Users of whom the newest counted action is kept in mind, 150 B each.",
+    )
+
     # Training.
     label_horizon_days: float = Field(
         7.0, gt=0, le=365, description="How long after an impression an action counts. Guess."
@@ -125,6 +179,29 @@ class RankingConfig(ServiceConfig):
         ge=1,
         le=1_000_000,
         description="Examples in a leaf at the least; better than 50 there. Small sets: a 20th.",
+    )
+
+    positive_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Weight of a positive; 0 = 1 at 10 % positives or more, else up to 20 %.",
+    )
+    objective_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="Worth of save, click, long_click, hide in a score; empty = saves alone.",
+    )
+    features_left_out: tuple[str, ...] = Field(
+        (), description="Families or features that are 0 in serving: an emergency switch."
+    )
+    skew_alarm: float = Field(
+        0.001,
+        ge=0,
+        le=1,
+        description="Share of logged feature values that may differ from recomputed ones. Guess.",
+    )
+    skew_check_share: float = Field(
+        0.01, ge=0, le=1, description="Share of answers whose features are recomputed. Guess."
     )
 
     @model_validator(mode="after")

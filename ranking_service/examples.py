@@ -11,7 +11,7 @@ its features: such rows are refused, all of them, with the first one named.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -47,6 +47,14 @@ NO_BOARD_PREFIX: Final = "user:"
 REJECTIONS: Final = ("hide", "report")
 """Actions that make a shown pin a negative."""
 
+OBJECTIVES: Final = {
+    "save": (),
+    "click": ("click", "close_up", "long_click"),
+    "long_click": ("long_click",),
+    "hide": REJECTIONS,
+}
+"""What a model can be trained for, and the actions that count; `save` is the label of examples."""
+
 WINDOW_SHARE_MIN: Final = 0.25
 """Part of the horizon that must be seen of an example before the validation begins. Guess."""
 
@@ -75,6 +83,7 @@ SHOWN_SCHEMA: Final = pa.schema(
         ("surface", pa.string()),
         ("query_pin_id", pa.string()),
         ("pin_id", pa.string()),
+        ("is_randomised", pa.bool_()),
         ("feature_set", pa.string()),
         ("features", pa.list_(pa.float32())),
     ]
@@ -102,6 +111,11 @@ class Examples:
         times_us: When the list was shown, int64[n].
         lists: The list, int64[n], numbered in order.
         user_parts: A number in [0, 2**16) made from the user's id, int64[n]: splits users evenly.
+        positions: Where in the list, int64[n].
+        query_keys: Number of the query pin, of the user on the home feed, int64[n].
+        pin_keys: Number of the pin, int64[n].
+        outcomes: Whether each of OBJECTIVES came about, int8[n, 4].
+        is_randomised: Whether the list was in random order, bool[n].
     """
 
     features: NDArray[np.float32]
@@ -109,6 +123,11 @@ class Examples:
     times_us: NDArray[np.int64]
     lists: NDArray[np.int64]
     user_parts: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    query_keys: NDArray[np.int64]
+    pin_keys: NDArray[np.int64]
+    outcomes: NDArray[np.int8]
+    is_randomised: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -126,12 +145,22 @@ class Examples:
 
     def where(self, chosen: NDArray[np.bool_]) -> "Examples":
         """The examples where *chosen*, bool[n]."""
-        return Examples(
-            self.features[chosen],
-            self.labels[chosen],
-            self.times_us[chosen],
-            self.lists[chosen],
-            self.user_parts[chosen],
+        return Examples(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def of_objective(self, objective: str) -> "Examples":
+        """The same examples, labelled by another objective."""
+        if objective == "save":
+            return self
+        return replace(self, labels=self.outcomes[:, list(OBJECTIVES).index(objective)])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Examples]") -> "Examples":
+        """Several parts as one, one behind the other."""
+        return cls(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts])
+                for field in fields(cls)
+            )
         )
 
 
@@ -164,8 +193,9 @@ def open_tables(
     """
     Name the tables that examples are made from.
 
-    They are `shown` (each impression once), `acted` (actions that can be labels) and
-    `query_boards` (for each user and pin the smallest board that holds it).
+    They are `shown` (each impression once), `acted` (actions that can be labels, naming their list
+    where it is among the shown ones) and `query_boards` (for each user and pin the smallest board
+    that holds it).
     """
     wanted = ", ".join(f"'{surface.name.lower()}'" for surface in surfaces)
     engine.table("impression_files", list(impressions), schema=SHOWN_SCHEMA)
@@ -185,7 +215,8 @@ def open_tables(
     cases = " ".join(f"WHEN '{kind}' THEN {value}" for kind, value in DEFAULT_STRENGTHS.items())
     engine.sql(
         f"""
-        SELECT user_id, pin_id, list_id, action_type, action_time_us,
+        SELECT user_id, pin_id, action_type, action_time_us,
+          CASE WHEN list_id IN (SELECT list_id FROM shown) THEN list_id ELSE NULL END AS list_id,
           CASE WHEN board_id LIKE '{NO_BOARD_PREFIX}%' THEN NULL ELSE board_id END AS board_id,
           coalesce(cast(strength AS double), CASE action_type {cases} ELSE 0.0 END) AS strength
         FROM action_files WHERE action_time_us < {as_of_us}
@@ -274,7 +305,9 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
     Label what was shown and read it.
 
     For examples before *boundary_us* only actions before it count, so that training knows nothing
-    of the time it is judged on. Examples of whose horizon too little is over are left out.
+    of the time it is judged on. Examples of whose horizon too little is over are left out. An
+    action that names one of the lists counts for that list only; one that names none counts for
+    every list that showed its user the pin within the horizon. An action told twice counts once.
 
     Args:
         engine: With the tables of `open_tables`.
@@ -282,7 +315,13 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
         boundary_us: Where validation begins.
     """
     horizon, part = labelling.horizon_us, round(labelling.horizon_us * WINDOW_SHARE_MIN)
-    rejections = ", ".join(f"'{kind}'" for kind in REJECTIONS)
+    rejections = _quoted(REJECTIONS)
+    outcomes = ", ".join(
+        f"max(CASE WHEN a.action_type IN ({_quoted(kinds)}) THEN 1 ELSE 0 END) AS did_{name}"
+        for name, kinds in OBJECTIVES.items()
+        if kinds
+    )
+    told = ", ".join(f"coalesce(o.did_{name}, 0) AS did_{name}" for name in list(OBJECTIVES)[1:])
     engine.sql(
         f"""
         SELECT s.list_id, s.position,
@@ -290,20 +329,25 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
               q.board_id IS NULL OR a.list_id = s.list_id
               OR (a.action_type = 'save' AND a.board_id = q.board_id)
             ) THEN 1 ELSE 0 END) AS is_liked,
-          max(CASE WHEN a.action_type IN ({rejections}) THEN 1 ELSE 0 END) AS is_rejected
+          max(CASE WHEN a.action_type IN ({rejections}) THEN 1 ELSE 0 END) AS is_rejected,
+          {outcomes}
         FROM shown AS s JOIN acted AS a ON a.user_id = s.user_id AND a.pin_id = s.pin_id
           LEFT JOIN query_boards AS q
             ON q.user_id = s.user_id AND q.query_pin_id = s.query_pin_id
         WHERE a.action_time_us >= s.impression_time_us
           AND a.action_time_us < s.impression_time_us + {horizon}
           AND (s.impression_time_us >= {boundary_us} OR a.action_time_us < {boundary_us})
+          AND (a.list_id IS NULL OR a.list_id = s.list_id)
         GROUP BY s.list_id, s.position
         """,  # noqa: S608  our own constants
         name="outcomes",
     )
     engine.sql(
         f"""
-        SELECT s.list_id, s.position, s.user_id, s.impression_time_us, s.features,
+        SELECT s.list_id, s.position, s.user_id, s.impression_time_us, s.features, s.pin_id,
+          coalesce(s.is_randomised, false) AS is_randomised, {told},
+          CASE WHEN s.query_pin_id <> '' THEN concat('pin:', s.query_pin_id)
+            ELSE concat('user:', s.user_id) END AS query_key,
           CASE WHEN o.is_liked = 1 AND o.is_rejected = 0 THEN 1 ELSE 0 END AS label
         FROM shown AS s LEFT JOIN outcomes AS o
           ON o.list_id = s.list_id AND o.position = s.position
@@ -316,17 +360,32 @@ def read_examples(engine: BatchEngine, labelling: Labelling, *, boundary_us: int
     return _as_arrays(engine.read("examples"))
 
 
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
 def _as_arrays(table: pa.Table) -> Examples:
     order = [(name, "ascending") for name in ("impression_time_us", "list_id", "position")]
     table = table.sort_by(order)
     values = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    lists = table["list_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     users = table["user_id"].combine_chunks().dictionary_encode()
     parts = [crc32(word.encode()) % 65_536 for word in users.dictionary.to_pylist()]
+    labels = table["label"].to_numpy().astype(np.int8)
+    told = [table[f"did_{name}"].to_numpy().astype(np.int8) for name in list(OBJECTIVES)[1:]]
     return Examples(
         features=values.astype(np.float32).reshape(table.num_rows, len(FEATURE_NAMES)),
-        labels=table["label"].to_numpy().astype(np.int8),
+        labels=labels,
         times_us=table["impression_time_us"].to_numpy(),
-        lists=lists.astype(np.int64),
+        lists=_numbered(table["list_id"]),
         user_parts=np.array([*parts, 0], np.int64)[users.indices.to_numpy()],
+        positions=table["position"].to_numpy().astype(np.int64),
+        query_keys=_numbered(table["query_key"]),
+        pin_keys=_numbered(table["pin_id"]),
+        outcomes=np.stack([labels, *told], axis=1),
+        is_randomised=table["is_randomised"].to_numpy(zero_copy_only=False).astype(np.bool_),
     )
+
+
+def _numbered(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each distinct word, in order of first appearance, int64[n]."""
+    return np.asarray(column.combine_chunks().dictionary_encode().indices.to_numpy(), np.int64)

@@ -1,9 +1,10 @@
 """
 The weights of the model before any training, each with its reason.
 
-The home feed weighs popularity, agreement of the sources, and nearness to the interests.  Related
-pins weigh nearness to the query pin first.  The bias sets a plausible save rate; it does not change
-the order.
+A coarse machine score speaks first: co-occurrence, topic, text and likeness, Memboost being added
+where the score is used.  Hand tuning follows: popularity, freshness, locale, agreement of the
+sources.  The home feed weighs popularity and nearness to the interests; related pins weigh nearness
+to the query pin first.  The bias sets a plausible save rate; it does not change the order.
 """
 
 from typing import Final
@@ -52,12 +53,29 @@ RELATED_WEIGHTS: Final = {
     "ann_score": 0.5,
     "query_cosine": 2.0,
     "topic_query": 1.0,
+    # Words of the title: what text search would find.
+    "word_query": 0.5,
     # The user's own interests, and popularity, only break ties.
     "medoid_cosine_max": 0.3,
     "topic_profile": 0.2,
     "log_popularity": 0.15,
 }
 """Weights of related pins. Guesses, checked by eye on MovieLens."""
+
+COARSE_FEATURES: Final = (
+    "board_cooccurrence_score",
+    "board_cooccurrence_rank",
+    "pixie_score",
+    "pixie_rank",
+    "ann_score",
+    "query_cosine",
+    "medoid_cosine_mean",
+    "medoid_cosine_max",
+    "topic_query",
+    "topic_profile",
+    "word_query",
+)
+"""What the coarse machine score is made of: co-occurrence, topic, text, likeness."""
 
 BIAS: Final = -6.0
 """Score of a pin about which nothing is known: below one save in a hundred. Guess."""
@@ -66,4 +84,4 @@ BIAS: Final = -6.0
 def make_hand_tuned(*, bias: float = BIAS) -> HandTuned:
     """The model before any training."""
     weights = {Surface.HOME_FEED: HOME_WEIGHTS, Surface.RELATED_PINS: RELATED_WEIGHTS}
-    return HandTuned(weights, FEATURE_NAMES, bias=bias)
+    return HandTuned(weights, FEATURE_NAMES, bias=bias, coarse_names=COARSE_FEATURES)

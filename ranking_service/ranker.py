@@ -1,42 +1,69 @@
 """
-The models that give a pool its scores: hand-tuned weights, and gradient boosted trees.
+The models that give a pool its scores: what they promise, how they are stored, which one serves.
 
-LightGBM trains; serving scores with `kernels.score_trees`, which gives the same sums to the bit at
-a small part of the cost.  A model that the fast scorer cannot take, or rows with a NaN, are scored
-by LightGBM itself: slower, never different.
+Hand-tuned weights rank until there is a trained model: trees (`tree_ranker`), weights on features
+or on buckets of them (`linear_ranker`).  A trained model may know several objectives; which of them
+count how much is a setting of serving, not of training.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking_service import kernels
-from ranking_service.forest import Forest, ForestUnsupported, parse_forest
+from ranking_service.linear_ranker import (
+    HAND_TUNED,
+    HandTuned,
+    HandTunedRanker,
+    LinearRanker,
+    probabilities,
+)
+from ranking_service.models.calibration import Calibration
+from ranking_service.models.linear import BucketModel, LinearModel
 from ranking_service.query import Surface
+from ranking_service.tree_ranker import POINTWISE_GBDT, GbdtRanker, RankerCorrupted
 from service_runtime.errors import Corrupted
 from service_runtime.generation_store import Generation, GenerationStore
 from service_runtime.live import Live
 
+__all__ = [
+    "HAND_TUNED",
+    "POINTWISE_GBDT",
+    "GbdtRanker",
+    "HandTuned",
+    "HandTunedRanker",
+    "LinearRanker",
+    "ObjectiveRanker",
+    "Ranker",
+    "RankerCorrupted",
+    "Rankers",
+    "Serving",
+    "open_ranker",
+    "probabilities",
+    "write_ranker",
+]
+
 RANKER_ARTIFACT: Final = "ranker"
-RANKER_FORMAT_VERSION: Final = 1
-HAND_TUNED: Final = "hand_tuned"
-POINTWISE_GBDT: Final = "pointwise_gbdt"
+RANKER_FORMAT_VERSION: Final = 2
+"""1 had trees only, with a bias in place of a calibration."""
 
-_MODEL_FILE: Final = "model.txt"
+SAVE: Final = "save"
+"""The objective that every model has."""
+
+_TREES_FILE: Final = "model.txt"
+_LINEAR_FILE: Final = "model.json"
 _FEATURES_FILE: Final = "features.json"
+_LINEAR_MODELS: Final[Mapping[str, type[LinearModel] | type[BucketModel]]] = {
+    "linear": LinearModel,
+    "buckets": BucketModel,
+}
 
-
-class RankerCorrupted(Corrupted):
-    """A model generation cannot be used: damaged, or made for other features."""
-
-    HINT = "train it anew: python -m ranking_service.jobs.train_ranker"
+Trained = GbdtRanker | LinearRanker
 
 
 class Ranker(Protocol):
@@ -44,6 +71,9 @@ class Ranker(Protocol):
 
     model: str
     """Kind of model, as answers and metrics name it."""
+
+    memboost_gain: float
+    """What a remembered boost is multiplied by before it is added to the logit, >= 0."""
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """
@@ -53,245 +83,197 @@ class Ranker(Protocol):
             features: float32[n, f], columns in the order of `features.FEATURE_NAMES`.
 
         Returns:
-            float32[n] in [0, 1], higher is better.
+            float32[n] in [0, 1], higher is better: the logistic of `logits`.
         """
 
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the scores are the logistic of, float64[n]; see `score`."""
 
-class HandTunedRanker:
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What each feature added to each row's logit against the average, float64[n, f]."""
+
+
+class ObjectiveRanker:
     """
-    A linear model with named weights: what ranks before any training.
+    Several objectives as one score: what an answer is expected to earn.
+
+    With weights w and chances p the value is the sum of w p over the objectives, an unwanted one
+    having a weight below 0; the score is where it lies between the least and the most there could
+    be.
 
     Args:
-        weights: Weight by feature name; features that are not named weigh 0.
-        feature_names: Columns of the rows that will be scored.
-        bias: Added to each sum.
+        trained: A model for each objective; `SAVE` among them.
+        weights: Weight of each; one of them above 0.
 
     Raises:
-        ValueError: If a weight names no feature.
+        ValueError: If a weight names no objective of the model, or none is above 0.
     """
 
-    def __init__(
-        self, weights: Mapping[str, float], feature_names: Sequence[str], *, bias: float = 0.0
-    ) -> None:
-        if unknown := sorted(set(weights) - set(feature_names)):
-            raise ValueError(f"weights of unknown features: {', '.join(unknown)}")
-        self.model = HAND_TUNED
-        self._bias = bias
-        self._columns = np.array([feature_names.index(name) for name in weights], np.int64)
-        self._weights = np.array(list(weights.values()), np.float64)
+    def __init__(self, trained: Mapping[str, Trained], weights: Mapping[str, float]) -> None:
+        if unknown := sorted(set(weights) - set(trained)):
+            raise ValueError(f"the model has no objective {', '.join(unknown)}")
+        if not any(weight > 0 for weight in weights.values()):
+            raise ValueError("one objective must have a weight above 0")
+        self._least = sum(min(weight, 0.0) for weight in weights.values())
+        self._range = sum(abs(weight) for weight in weights.values())
+        main = trained[SAVE]
+        self.model = main.model
+        self.surfaces = main.surfaces
+        self.memboost_gain = main.memboost_gain
+        self._main = main
+        self._parts = [(trained[name], weight) for name, weight in weights.items() if weight]
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Ranker.score`."""
-        return _probabilities(self.logits(features))
+        return probabilities(self.logits(features))
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The weighted sums behind the scores, float64[n]."""
-        sums = np.full(features.shape[0], self._bias, np.float64)
-        for column, weight in zip(self._columns, self._weights, strict=True):
-            sums += features[:, column] * weight
-        return sums
+        """See `Ranker.logits`."""
+        value = np.full(features.shape[0], -self._least, np.float64)
+        for ranker, weight in self._parts:
+            value += weight / (1.0 + np.exp(-ranker.logits(features)))
+        value = np.clip(value / self._range, 1e-7, 1.0 - 1e-7)
+        return np.log(value / (1.0 - value))
+
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Those of the objective `save`; see `Ranker.contributions`."""
+        return self._main.contributions(features)
 
 
-class HandTuned:
+def write_ranker(
+    folder: Path,
+    trained: Mapping[str, Trained],
+    *,
+    feature_names: Sequence[str],
+    left_out: Sequence[str] = (),
+) -> None:
     """
-    The model before any training: a set of weights for each surface; see `Ranker`.
+    Write what `open_ranker` reads into an existing folder.
 
     Args:
-        weights: For each surface, weight by feature name.
-        feature_names: Columns of the rows that will be scored; `is_related` tells the surface.
-        bias: Added to each sum.
-
-    Raises:
-        ValueError: If a weight names no feature.
+        folder: Where to.
+        trained: A model for each objective; `SAVE` among them.
+        feature_names: Columns of the rows that they score.
+        left_out: Families and features that were left out in training, for whoever reads it.
     """
-
-    def __init__(
-        self,
-        weights: Mapping[Surface, Mapping[str, float]],
-        feature_names: Sequence[str],
-        *,
-        bias: float,
-    ) -> None:
-        self.model = HAND_TUNED
-        self.weights = weights
-        self._home, self._related = (
-            HandTunedRanker(weights[surface], feature_names, bias=bias) for surface in Surface
-        )
-        self._is_related = feature_names.index("is_related")
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Ranker.score`."""
-        return _probabilities(self.logits(features))
-
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The weighted sums behind the scores, float64[n]."""
-        is_related = features[:, self._is_related] == 1
-        if not is_related.any():
-            return self._home.logits(features)
-        return np.where(is_related, self._related.logits(features), self._home.logits(features))
+    main = trained[SAVE]
+    described = {
+        "model": main.model,
+        "names": list(feature_names),
+        "left_out": list(left_out),
+        "surfaces": sorted(surface.name.lower() for surface in main.surfaces),
+        "memboost_gain": main.memboost_gain,
+        "objectives": {name: _described(ranker) for name, ranker in trained.items()},
+    }
+    for name, ranker in trained.items():
+        if isinstance(ranker, GbdtRanker):
+            (folder / _file(_TREES_FILE, name)).write_text(ranker.model_text, encoding="utf-8")
+        else:
+            assert isinstance(ranker.summed, LinearModel | BucketModel)
+            (folder / _file(_LINEAR_FILE, name)).write_text(
+                json.dumps(ranker.summed.described()), encoding="utf-8"
+            )
+    (folder / _FEATURES_FILE).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
 
-class GbdtRanker:
+def open_ranker(
+    folder: Path,
+    *,
+    feature_names: Sequence[str],
+    objective_weights: Mapping[str, float] | None = None,
+) -> Trained | ObjectiveRanker:
     """
-    Gradient boosted trees, scored to the bit as LightGBM does.
+    Open a generation's folder.
 
     Args:
-        model_text: What `Booster.model_to_string` gives.
-        model: Kind of model.
-        bias: Added to each raw score before the logistic: undoes the up-weighting of positives.
-        base: What the trees were boosted from; its logits are added. None = from nothing.
-        surfaces: Where the model proved good; it does not rank elsewhere.
+        folder: Where `write_ranker` wrote.
+        feature_names: What this build of the service computes, in order.
+        objective_weights: None = saves alone.
 
     Raises:
-        RankerCorrupted: If the text is damaged, or not even LightGBM can read it.
+        RankerCorrupted: If a file is unreadable, the model wants other features, or does not have
+            an objective that has a weight.
     """
-
-    def __init__(
-        self,
-        model_text: str,
-        *,
-        model: str = POINTWISE_GBDT,
-        bias: float = 0.0,
-        base: HandTuned | None = None,
-        surfaces: Iterable[Surface] = Surface,
-    ) -> None:
-        self.model = model
-        self._base = base
-        self.surfaces = frozenset(surfaces)
-        self._bias = bias
-        self.fallback_reason = ""
-        """Why LightGBM itself scores; empty where the fast scorer does."""
-        self._model_text = model_text
-        self._forest: Forest | None = None
-        self._booster: lightgbm.Booster | None = None
-        try:
-            self._forest = parse_forest(model_text)
-        except ForestUnsupported as fault:
-            self.fallback_reason = str(fault)
-            self._booster = self._open_booster()
-        except ValueError as fault:  # LightGBM would read such a text, and beyond its arrays
-            raise RankerCorrupted(f"the model is damaged: {fault}") from fault
-
-    @classmethod
-    def open(cls, folder: Path, *, feature_names: Sequence[str]) -> Self:
-        """
-        Open a generation's folder.
-
-        Args:
-            folder: Holds `model.txt` and `features.json`.
-            feature_names: What this build of the service computes, in order.
-
-        Raises:
-            RankerCorrupted: If a file is unreadable or the model wants other features.
-        """
-        try:
-            described = json.loads((folder / _FEATURES_FILE).read_text(encoding="utf-8"))
-            model_text = (folder / _MODEL_FILE).read_text(encoding="utf-8")
-            names, model = described["names"], described["model"]
-            bias = float(described["bias"])
-            surfaces = [Surface[name.upper()] for name in described["surfaces"]]
-            base = _read_base(described["base"], names)
-        except (OSError, ValueError, KeyError, TypeError) as fault:
-            raise RankerCorrupted(f"{folder}: cannot read the model: {fault}") from fault
+    try:
+        described = json.loads((folder / _FEATURES_FILE).read_text(encoding="utf-8"))
+        names = described["names"]
         if list(names) != list(feature_names):
             differing = sorted(set(names) ^ set(feature_names)) or "their order"
             raise RankerCorrupted(f"{folder}: made for other features: {differing}")
-        ranker = cls(model_text, model=model, bias=bias, base=base, surfaces=surfaces)
-        if ranker.output_count != 1:
-            raise RankerCorrupted(f"{folder}: the model gives {ranker.output_count} scores a row")
-        if ranker.feature_count != len(feature_names):
-            raise RankerCorrupted(
-                f"{folder}: {_MODEL_FILE} has {ranker.feature_count} features, "
-                f"{_FEATURES_FILE} names {len(feature_names)}"
-            )
-        return ranker
-
-    @staticmethod
-    def write(
-        folder: Path,
-        model_text: str,
-        *,
-        feature_names: Sequence[str],
-        model: str = POINTWISE_GBDT,
-        bias: float = 0.0,
-        base: HandTuned | None = None,
-        surfaces: Iterable[Surface] = Surface,
-    ) -> None:
-        """Write what `open` reads into an existing folder."""
-        described = {
-            "model": model,
-            "bias": bias,
-            "surfaces": sorted(surface.name.lower() for surface in surfaces),
-            "base": base and {at.name.lower(): dict(base.weights[at]) for at in Surface},
-            "names": list(feature_names),
+        shared: dict[str, Any] = {
+            "model": str(described["model"]),
+            "surfaces": frozenset(Surface[name.upper()] for name in described["surfaces"]),
+            "memboost_gain": float(described["memboost_gain"]),
         }
-        (folder / _MODEL_FILE).write_text(model_text, encoding="utf-8")
-        (folder / _FEATURES_FILE).write_text(json.dumps(described, indent=1), encoding="utf-8")
+        trained = {
+            name: _read(folder, name, part, names, shared)
+            for name, part in described["objectives"].items()
+        }
+        main = trained[SAVE]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise RankerCorrupted(f"{folder}: cannot read the model: {fault}") from fault
+    if not objective_weights or {k: v for k, v in objective_weights.items() if v} == {SAVE: 1.0}:
+        return main
+    try:
+        return ObjectiveRanker(trained, objective_weights)
+    except ValueError as fault:
+        raise RankerCorrupted(
+            f"{folder}: {fault}", hint="train with --objectives, or change objective_weights"
+        ) from fault
 
-    @property
-    def feature_count(self) -> int:
-        """Number of columns that the model reads."""
-        if self._forest is not None:
-            return len(self._forest.feature_names)
-        assert self._booster is not None
-        return int(self._booster.num_feature())
 
-    @property
-    def output_count(self) -> int:
-        """Scores that the model gives each row; only models of one can rank."""
-        return 1 if self._booster is None else int(self._booster.num_model_per_iteration())
+def _described(ranker: Trained) -> dict[str, Any]:
+    """What stands in the features file about one objective."""
+    if isinstance(ranker, GbdtRanker):
+        kind, base = "trees", ranker.base
+    else:
+        kind, base = "buckets" if isinstance(ranker.summed, BucketModel) else "linear", None
+    return {
+        "kind": kind,
+        "slope": ranker.calibration.slope,
+        "bias": ranker.calibration.bias,
+        "base": base and {at.name.lower(): dict(base.weights[at]) for at in Surface},
+    }
 
-    def raw_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """
-        Sum the leaves of all trees: float64[n], equal to the bit to LightGBM's raw score.
 
-        Args:
-            features: float32[n, f].
+def _read(
+    folder: Path, name: str, part: Mapping[str, Any], names: Sequence[str], shared: dict[str, Any]
+) -> Trained:
+    """One objective of a folder."""
+    calibration = Calibration(float(part["slope"]), float(part["bias"]))
+    if not (np.isfinite(calibration.bias) and calibration.slope > 0):
+        raise RankerCorrupted(f"{folder}: its calibration is {calibration}")
+    if part["kind"] != "trees":
+        text = (folder / _file(_LINEAR_FILE, name)).read_text(encoding="utf-8")
+        summed = _LINEAR_MODELS[part["kind"]].of(json.loads(text), len(names))
+        return LinearRanker(summed=summed, calibration=calibration, **shared)
+    text = (folder / _file(_TREES_FILE, name)).read_text(encoding="utf-8")
+    base = _read_base(part["base"], names)
+    ranker = GbdtRanker(text, calibration=calibration, base=base, **shared)
+    if ranker.output_count != 1:
+        raise RankerCorrupted(f"{folder}: the model gives {ranker.output_count} scores a row")
+    if ranker.feature_count != len(names):
+        raise RankerCorrupted(
+            f"{folder}: {_TREES_FILE} has {ranker.feature_count} features, "
+            f"{_FEATURES_FILE} names {len(names)}"
+        )
+    return ranker
 
-        Raises:
-            ValueError: If f is not the model's number of features.
-        """
-        if features.ndim != 2 or features.shape[1] != self.feature_count:
-            raise ValueError(f"rows of shape {features.shape}, wanted [n, {self.feature_count}]")
-        forest = self._forest
-        if forest is not None:
-            scores = np.empty(features.shape[0], np.float64)
-            is_done = kernels.score_trees(
-                np.ascontiguousarray(features, np.float32),
-                forest.columns,
-                forest.thresholds,
-                forest.masks,
-                forest.node_starts,
-                forest.leaf_values,
-                scores,
-            )
-            if is_done:
-                return scores
-        return self._booster_scores(features)
 
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Ranker.score`."""
-        return _probabilities(self.logits(features))
+def _read_base(
+    described: Mapping[str, Mapping[str, float]] | None, names: Sequence[str]
+) -> HandTuned | None:
+    """What a model was boosted from, with the weights of that time and no bias of its own."""
+    if described is None:
+        return None
+    weights = {Surface[name.upper()]: weights for name, weights in described.items()}
+    return HandTuned(weights, names, bias=0.0)
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What the scores are the logistic of: trees, base and bias, float64[n]."""
-        sigmoid = 1.0 if self._forest is None else self._forest.sigmoid
-        logits = sigmoid * self.raw_scores(features) + self._bias
-        return logits if self._base is None else logits + self._base.logits(features)
 
-    def _booster_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        if features.shape[0] == 0:
-            return np.empty(0, np.float64)
-        if self._booster is None:
-            self._booster = self._open_booster()
-        scores = self._booster.predict(features, raw_score=True, num_threads=1)
-        return np.asarray(scores, np.float64)
-
-    def _open_booster(self) -> lightgbm.Booster:
-        try:
-            return lightgbm.Booster(model_str=self._model_text)
-        except lightgbm.basic.LightGBMError as fault:
-            raise RankerCorrupted(f"LightGBM cannot read the model: {fault}") from fault
+def _file(name: str, objective: str) -> str:
+    """`model.txt` of saves, `model_click.txt` of clicks."""
+    stem, _, ending = name.partition(".")
+    return name if objective == SAVE else f"{stem}_{objective}.{ending}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,18 +300,26 @@ class Rankers:
         store: Where the generations are.
         hand_tuned: Scores as long as no generation can, and on surfaces it was not trained on.
         feature_names: What this build of the service computes, in order.
+        objective_weights: What counts how much; None = saves alone.
     """
 
     def __init__(
-        self, store: GenerationStore, hand_tuned: Ranker, *, feature_names: Sequence[str]
+        self,
+        store: GenerationStore,
+        hand_tuned: Ranker,
+        *,
+        feature_names: Sequence[str],
+        objective_weights: Mapping[str, float] | None = None,
     ) -> None:
         self._store = store
         self._hand_tuned = hand_tuned
-        self.live: Live[GbdtRanker] = Live(
+        self.live: Live[Trained | ObjectiveRanker] = Live(
             store,
             RANKER_ARTIFACT,
             RANKER_FORMAT_VERSION,
-            lambda generation: GbdtRanker.open(generation.path, feature_names=feature_names),
+            lambda generation: open_ranker(
+                generation.path, feature_names=feature_names, objective_weights=objective_weights
+            ),
         )
 
     def serving(self, surface: Surface) -> Serving:
@@ -350,20 +340,3 @@ class Rankers:
             with suppress(Corrupted):
                 found.append(self._store.verify(RANKER_ARTIFACT, generation_id))
         return found
-
-
-def _read_base(
-    described: Mapping[str, Mapping[str, float]] | None, names: Sequence[str]
-) -> HandTuned | None:
-    """What a model was boosted from, with the weights of that time and no bias of its own."""
-    if described is None:
-        return None
-    weights = {Surface[name.upper()]: weights for name, weights in described.items()}
-    return HandTuned(weights, names, bias=0.0)
-
-
-def _probabilities(scores: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The logistic function of each score, without overflow."""
-    magnitude = np.exp(-np.abs(scores))
-    probabilities = np.where(scores >= 0, 1.0, magnitude) / (1.0 + magnitude)
-    return probabilities.astype(np.float32)

@@ -62,17 +62,19 @@ class SaveGraph:
         Raises:
             Corrupted: If a file is unreadable or the arrays do not fit each other.
         """
-        arrays = [
-            _array(generation, f"{side}_{part}.npy")
+        pins, boards = (
+            (
+                _array(generation, f"{side}_offsets.npy"),
+                _array(generation, f"{side}_neighbours.npy"),
+            )
             for side in ("pin", "board")
-            for part in ("offsets", "neighbours")
-        ]
-        for offsets, neighbours in (arrays[:2], arrays[2:]):
+        )
+        for offsets, neighbours in (pins, boards):
             if not offsets.size or int(offsets[-1]) != neighbours.size:
                 raise Corrupted(f"{generation.path}: its offsets do not fit its neighbours")
         folder = generation.path / "board_ids"
         ids = IdTable.open(folder) if folder.is_dir() else None
-        return cls(*arrays, ids)
+        return cls(pins[0], pins[1], boards[0], boards[1], ids)
 
     def pins_of(self, board_id: str, count_max: int) -> NDArray[np.int32]:
         """Some pins of a board at even steps, int32[at most count_max]; empty if unknown."""

@@ -1,71 +1,45 @@
 """
-Logged impressions and what users did next to a ranker: LightGBM, pointwise, judged on later lists.
+Logged impressions and what users did next to a ranker, judged on later lists.
 
-The newest impressions never train.  They are cut into halves by user: each half says after how many
-trees to stop, and the other half judges the model of that size, so that nothing is judged by rows
-that chose it.  A surface on whose lists the model's NDCG@10 is below that of the hand-tuned one is
-left to the latter; a model for which no surface is left is not published.
+The newest impressions never train.  They are cut into halves by user: each half says when to stop
+and calibrates, and the other half judges that, so that nothing is judged by rows that chose it.
+A surface on whose lists the NDCG@10 is below the hand-tuned model's is left to the latter; a model
+for which no surface is left is not published.
 """
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
 from ranking_service.config import RankingConfig
 from ranking_service.evaluation import measure
-from ranking_service.examples import (
-    Examples,
-    Labelling,
-    open_tables,
-    read_examples,
-    refuse_leaks,
-    validation_start,
-)
-from ranking_service.features import FEATURE_NAMES
+from ranking_service.examples import OBJECTIVES, Labelling
+from ranking_service.feature_table import FAMILIES, FEATURE_NAMES
 from ranking_service.gate import POSITIVE_COUNT_MIN, Verdict, judge
-from ranking_service.hand_tuned import BIAS, make_hand_tuned
+from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.models.boosting import BoostSettings
+from ranking_service.models.calibration import calibration_error, reliability
+from ranking_service.models.entries import TRAINED_MODELS, Fitted, Recipe, Trained, finished, fit
+from ranking_service.models.example_split import Slice, Split, counts, load_split
+from ranking_service.models.pairs import Negatives
 from ranking_service.query import Surface
 from ranking_service.ranker import (
     HAND_TUNED,
     POINTWISE_GBDT,
     RANKER_ARTIFACT,
     RANKER_FORMAT_VERSION,
+    SAVE,
     GbdtRanker,
+    write_ranker,
 )
 from service_runtime.job import JobContext, JobFailed, run_job
+from service_runtime.telemetry import audit
 
 NAME: Final = "train_ranker"
-
-RARE_SHARE: Final = 0.1
-"""Positives rarer than this are weighted up. Source: the practice of Related Pins."""
-WANTED_SHARE: Final = 0.2
-"""Share of the weight that rare positives are given: there, as is was found to be good."""
-
-CALIBRATION_STEP: Final = 1e-9
-"""How exactly the bias is found, in nats."""
-
-BASE: Final = make_hand_tuned(bias=0.0)
-"""
-What the trees are boosted from: with few data the model is the hand-tuned one, a little better,
-instead of the charts. On replayed MovieLens: NDCG@10 .26 instead of .24 for people with a profile.
-"""
-
-THREADED_ROW_COUNT: Final = 1_000_000
-"""Examples from which on several threads train; below, they mostly wait for each other: on two busy
-cores 106,000 examples took 5 times as long (and 8 times the CPU) with two threads as with one."""
-
-POSITIVES_PER_LEAF: Final = 200
-"""Positives that one more leaf of a tree takes. Guess; on 2,000 of them 7 to 15 leaves did best."""
-LEAF_COUNT_MIN: Final = 7
-
-STOP_ROUND_COUNT: Final = 30
-"""Trees without progress after which training stops. Guess."""
 
 
 def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
@@ -75,6 +49,48 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     Returns:
         Counts, the quality of both models on the same rows, and the generation.
     """
+    wanted = wanted_surfaces(context)
+    split = open_split(context, wanted)
+    chosen = recipe(context)
+    split.only(chosen.slice).refuse_few()
+    fitted = fit(chosen, split)
+    assert fitted.ranker is not None
+    newer = split.newer
+    hand_tuned = make_hand_tuned().score(newer.features)
+    verdicts = judge(
+        split.training,
+        newer,
+        trained=fitted.judged,
+        hand_tuned=hand_tuned,
+        surfaces=wanted,
+    )
+    figures = {
+        chosen.model: measure(newer.labels, fitted.judged, newer.lists),
+        HAND_TUNED: measure(newer.labels, hand_tuned, newer.lists),
+    }
+    report = {
+        **counts(split),
+        "model": chosen.model,
+        "validation_from_us": split.boundary_us,
+        "tree_count": fitted.size,
+        "positive_weight": fitted.weight,
+        "memboost_gain": fitted.ranker.memboost_gain,
+        "fallback_reason": getattr(fitted.ranker, "fallback_reason", ""),
+        "quality": {name: quality._asdict() for name, quality in figures.items()},
+        "calibration_error": calibration_error(fitted.judged, newer.labels),
+        "reliability": [bar._asdict() for bar in reliability(fitted.judged, newer.labels)],
+        "surfaces": {
+            surface.name.lower(): {"is_served": verdict.passes, **verdict.figures()}
+            for surface, verdict in verdicts.items()
+        },
+    }
+    served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
+    trained = objectives(context, chosen, split, fitted)
+    return {**report, "generation": publish(context, chosen, trained, report, surfaces=served)}
+
+
+def open_split(context: JobContext[RankingConfig], surfaces: Sequence[Surface]) -> Split:
+    """Examples of the logs of the data root, or of the folders that were given."""
     config = context.config
     events = context.data_root / "events"
     folders: list[Path] = context.arguments.impressions or [events / "impressions"]
@@ -84,54 +100,9 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         strength_min=config.label_strength_min,
         validation_share=config.validation_share,
     )
-    wanted = wanted_surfaces(context)
-    open_tables(
-        context.engine,
-        folders,
-        events / "actions",
-        surfaces=wanted,
-        as_of_us=context.as_of_us,
+    return load_split(
+        context.engine, folders, events / "actions", labelling=labelling, surfaces=surfaces
     )
-    refuse_leaks(context.engine)
-    boundary_us = validation_start(context.engine, labelling.validation_share)
-    examples = read_examples(context.engine, labelling, boundary_us=boundary_us).of_known_users()
-    training, halves = split(examples, boundary_us)
-    refuse_few({"training": training, "one half": halves[0], "other half": halves[1]})
-    booster, sizes = train(context, training, halves)
-    judged = crossed(booster, sizes, halves)
-    size = round(sum(sizes) / 2)
-    text = booster.model_to_string(num_iteration=size)
-    newer = joined(halves)
-    bias = calibration(GbdtRanker(text, base=BASE).logits(newer.features), newer)
-    hand_tuned = make_hand_tuned().score(newer.features)
-    verdicts = judge(
-        training,
-        newer,
-        trained=judged,
-        hand_tuned=hand_tuned,
-        surfaces=wanted,
-    )
-    figures = {
-        POINTWISE_GBDT: measure(newer.labels, judged, newer.lists),
-        HAND_TUNED: measure(newer.labels, hand_tuned, newer.lists),
-    }
-    report = {
-        "examples": {"training": len(training), "judging": len(newer)},
-        "positives": {
-            "training": int(training.labels.sum()),
-            "judging": int(newer.labels.sum()),
-        },
-        "validation_from_us": boundary_us,
-        "tree_count": size,
-        "fallback_reason": GbdtRanker(text).fallback_reason,
-        "quality": {name: quality._asdict() for name, quality in figures.items()},
-        "surfaces": {
-            surface.name.lower(): {"is_served": verdict.passes, **verdict.figures()}
-            for surface, verdict in verdicts.items()
-        },
-    }
-    served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
-    return {**report, "generation": publish(context, text, bias, report, surfaces=served)}
 
 
 def wanted_surfaces(context: JobContext[RankingConfig]) -> list[Surface]:
@@ -139,150 +110,42 @@ def wanted_surfaces(context: JobContext[RankingConfig]) -> list[Surface]:
     return sorted({Surface[name.upper()] for name in context.arguments.surfaces})
 
 
-def split(examples: Examples, boundary_us: int) -> tuple[Examples, tuple[Examples, Examples]]:
-    """The older lists, and the newer ones in two halves that share no user."""
-    is_newer = examples.times_us >= boundary_us
-    is_even = examples.user_parts % 2 == 0
-    halves = examples.where(is_newer & is_even), examples.where(is_newer & ~is_even)
-    return examples.where(~is_newer), halves
-
-
-def joined(halves: tuple[Examples, Examples]) -> Examples:
-    """Both halves as one, the first one first."""
-    arrays = (
-        np.concatenate([getattr(half, field.name) for half in halves]) for field in fields(Examples)
-    )
-    return Examples(*arrays)
-
-
-def refuse_few(parts: Mapping[str, Examples]) -> None:
-    """
-    Check that there is something to learn from.
-
-    Raises:
-        JobFailed: If a part has too few positives.
-    """
-    for name, part in parts.items():
-        if (count := int(part.labels.sum())) < POSITIVE_COUNT_MIN:
-            raise JobFailed(
-                f"{count} positives among {len(part)} examples for {name}, at least "
-                f"{POSITIVE_COUNT_MIN} are needed",
-                hint="log more impressions, or lengthen label_horizon_days",
-                report={"examples": {key: len(value) for key, value in parts.items()}},
-            )
-
-
-def positive_weight(labels: NDArray[np.int8]) -> float:
-    """How much a positive weighs beside a negative: 1 unless positives are rare."""
-    share = float(labels.mean())
-    if share >= RARE_SHARE:
-        return 1.0
-    return WANTED_SHARE * (1.0 - share) / (share * (1.0 - WANTED_SHARE))
-
-
-def train(
-    context: JobContext[RankingConfig], training: Examples, halves: tuple[Examples, Examples]
-) -> tuple[lightgbm.Booster, tuple[int, int]]:
-    """
-    Boost trees until neither half of the later lists gets better.
-
-    Returns:
-        The trees, and how many of them serve each half best.
-    """
-    config = context.config
-    weight = positive_weight(training.labels)
-    chosen = parameters(context, training)
-    rows = dataset(training, chosen, weight)
-    booster = lightgbm.Booster(chosen, rows)
-    for number, half in enumerate(halves):
-        booster.add_valid(dataset(half, chosen, weight, reference=rows), f"half_{number}")
-    advance = context.progress("training", config.tree_count_max)
-    best, sizes = [np.inf, np.inf], [0, 0]
-    for size in range(1, config.tree_count_max + 1):
-        is_finished = booster.update()
-        advance(1)
-        for number, (_, _, loss, *_) in enumerate(booster.eval_valid()):
-            if loss < best[number]:
-                best[number], sizes[number] = loss, size
-        if is_finished or size - max(sizes) >= STOP_ROUND_COUNT:
-            break
-    return booster, (sizes[0], sizes[1])
-
-
-def dataset(
-    examples: Examples,
-    chosen: Mapping[str, Any],
-    weight: float,
-    *,
-    reference: lightgbm.Dataset | None = None,
-) -> lightgbm.Dataset:
-    """
-    Examples as LightGBM takes them, positives with their weight.
-
-    The parameters go to every set: one made without them sets the number of threads of the whole
-    process back to all cores.
-    """
-    return lightgbm.Dataset(
-        examples.features,
-        examples.labels,
-        params=dict(chosen),
-        weight=np.where(examples.labels == 1, weight, 1.0),
-        init_score=BASE.logits(examples.features) + BIAS,
-        feature_name=list(FEATURE_NAMES),
-        reference=reference,
+def recipe(context: JobContext[RankingConfig]) -> Recipe:
+    """What was asked for, by settings and arguments."""
+    config, arguments = context.config, context.arguments
+    return Recipe(
+        model=arguments.model,
+        boosting=BoostSettings(
+            tree_count_max=config.tree_count_max,
+            leaf_count_max=config.leaf_count_max,
+            learning_rate=config.learning_rate,
+            leaf_row_count_min=config.leaf_row_count_min,
+            threads=context.engine.threads,
+            seed=context.seed,
+            advance=context.progress("training", config.tree_count_max),
+        ),
+        positive_weight=config.positive_weight,
+        negatives=Negatives(arguments.negatives),
+        left_out=tuple(arguments.without),
+        slice=Slice(arguments.slice),
     )
 
 
-def parameters(context: JobContext[RankingConfig], training: Examples) -> dict[str, Any]:
-    """How to boost: the settings, fewer leaves where there is little to learn from."""
-    config = context.config
-    affordable = int(training.labels.sum()) // POSITIVES_PER_LEAF
-    threads = context.engine.threads if len(training) >= THREADED_ROW_COUNT else 1
-    return {
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "num_leaves": min(config.leaf_count_max, max(LEAF_COUNT_MIN, affordable)),
-        "learning_rate": config.learning_rate,
-        "min_data_in_leaf": min(config.leaf_row_count_min, max(1, len(training) // 20)),
-        "feature_fraction": 0.8,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 1.0,
-        "seed": context.seed,
-        "num_threads": threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "zero_as_missing": False,
-        "verbose": -1,
-    }
-
-
-def crossed(
-    booster: lightgbm.Booster, sizes: tuple[int, int], halves: tuple[Examples, Examples]
-) -> NDArray[np.float32]:
-    """Calibrated scores of each half by the trees that the other half chose, float32[n]."""
-    scores = []
-    for number, judging in enumerate(halves):
-        stopping, size = halves[1 - number], sizes[1 - number]
-        text = booster.model_to_string(num_iteration=size)
-        bias = calibration(GbdtRanker(text, base=BASE).logits(stopping.features), stopping)
-        scores.append(GbdtRanker(text, base=BASE, bias=bias).score(judging.features))
-    return np.concatenate(scores)
-
-
-def calibration(logits: NDArray[np.float64], examples: Examples) -> float:
-    """
-    The bias that makes the mean probability equal to the rate of positives.
-
-    It takes back that rare positives weigh more in training; the order stays as it is.
-    """
-    wanted = float(examples.labels.mean())
-    low, high = -40.0, 40.0
-    while high - low > CALIBRATION_STEP:
-        middle = (low + high) / 2.0
-        mean = float((1.0 / (1.0 + np.exp(-logits - middle))).mean())
-        low, high = (middle, high) if mean < wanted else (low, middle)
-    return (low + high) / 2.0
+def objectives(
+    context: JobContext[RankingConfig], chosen: Recipe, split: Split, fitted: Fitted
+) -> dict[str, Trained]:
+    """The model of every objective that was asked for; one with too few positives is left out."""
+    assert fitted.ranker is not None
+    trained = {SAVE: fitted.ranker}
+    for name in context.arguments.objectives:
+        first, second = (half.of_objective(name) for half in split.halves)
+        training = split.training.of_objective(name)
+        fewest = min(int(part.labels.sum()) for part in (training, first, second))
+        if name != SAVE and fewest >= POSITIVE_COUNT_MIN:
+            other = fit(chosen, replace(split, training=training, halves=(first, second)))
+            assert other.ranker is not None
+            trained[name] = other.ranker
+    return trained
 
 
 def served_surfaces(
@@ -311,8 +174,8 @@ def served_surfaces(
 
 def publish(
     context: JobContext[RankingConfig],
-    text: str,
-    bias: float,
+    chosen: Recipe,
+    trained: Mapping[str, Trained],
     report: Mapping[str, Any],
     *,
     surfaces: Sequence[Surface],
@@ -320,8 +183,9 @@ def publish(
     """Publish the model as a generation and return its id."""
     judged: Mapping[str, Mapping[str, float]] = report["quality"]
     quality = {
-        **judged[POINTWISE_GBDT],
+        **judged[chosen.model],
         **{f"{HAND_TUNED}_{name}": value for name, value in judged[HAND_TUNED].items()},
+        "calibration_error": report["calibration_error"],
         **{
             f"{surface}_{name}": float(value)
             for surface, figures in report["surfaces"].items()
@@ -330,30 +194,35 @@ def publish(
         },
     }
     examples: Mapping[str, int] = report["examples"]
+    served = {
+        name: finished(ranker, ranker.calibration, ranker.memboost_gain, surfaces)
+        for name, ranker in trained.items()
+    }
     with context.generations.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
-        GbdtRanker.write(
-            draft.folder,
-            text,
-            feature_names=FEATURE_NAMES,
-            bias=bias,
-            base=BASE,
-            surfaces=surfaces,
-        )
+        write_ranker(draft.folder, served, feature_names=FEATURE_NAMES, left_out=chosen.left_out)
         generation = draft.publish(
             as_of_us=context.as_of_us,
             counts={**examples, "trees": report["tree_count"]},
             quality=quality,
             details={
-                "model": POINTWISE_GBDT,
+                "model": chosen.model,
+                "objectives": list(served),
+                "slice": chosen.slice.value,
+                "left_out": list(chosen.left_out),
                 "seed": context.seed,
                 "surfaces": [surface.name.lower() for surface in surfaces],
+                "is_fast": all(
+                    not isinstance(ranker, GbdtRanker) or not ranker.fallback_reason
+                    for ranker in served.values()
+                ),
             },
         )
+    audit("ranker.published", generation=generation.id, model=chosen.model)
     return generation.id
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """The job's own arguments."""
+def add_shared_arguments(parser: ArgumentParser) -> None:
+    """Arguments of every job that reads examples."""
     parser.add_argument(
         "--impressions",
         type=Path,
@@ -366,7 +235,44 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         default=[surface.name.lower() for surface in Surface],
         choices=[surface.name.lower() for surface in Surface],
-        help="where the model may rank if it proves good there (default: everywhere)",
+        help="surfaces whose lists are looked at (default: all)",
+    )
+    parser.add_argument(
+        "--model",
+        default=POINTWISE_GBDT,
+        choices=TRAINED_MODELS,
+        help="kind of model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--negatives",
+        default=Negatives.BOTH.value,
+        choices=[kind.value for kind in Negatives],
+        help="what session_pairs adds to the pins shown before a saved one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"families ({', '.join(FAMILIES)}) or features to leave out",
+    )
+    parser.add_argument(
+        "--slice",
+        default=Slice.ALL.value,
+        choices=[kind.value for kind in Slice],
+        help="lists that train: all, those in random order, or both at equal weight",
+    )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The job's own arguments."""
+    add_shared_arguments(parser)
+    parser.add_argument(
+        "--objectives",
+        nargs="+",
+        default=[SAVE],
+        choices=list(OBJECTIVES),
+        help="what to train for; the setting objective_weights says what counts (default: save)",
     )
     parser.add_argument(
         "--force",

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ranking_service.examples import Examples
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.gate import judge
 from ranking_service.query import Surface
+from tests.ranking_service.example_worlds import make_examples_of
 
 
 def make_examples(list_count: Any = 20) -> Any:
@@ -17,7 +17,7 @@ def make_examples(list_count: Any = 20) -> Any:
     features = np.zeros((n, len(FEATURE_NAMES)), np.float32)
     features[:, FEATURE_NAMES.index("is_related")] = lists % 2
     labels = (np.arange(n) % 4 == 0).astype(np.int8)
-    return Examples(features, labels, np.zeros(n, np.int64), lists, np.zeros(n, np.int64))
+    return make_examples_of(features, labels, lists)
 
 
 def verdicts(trained: Any, hand_tuned: Any, *, training: Any = 40, judging: Any = 40) -> Any:

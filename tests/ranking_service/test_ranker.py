@@ -11,8 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking_service.models.calibration import Calibration
+from ranking_service.models.linear import LinearModel
 from ranking_service.query import Surface
-from ranking_service.ranker import GbdtRanker, HandTuned, HandTunedRanker, RankerCorrupted
+from ranking_service.ranker import (
+    GbdtRanker,
+    HandTuned,
+    HandTunedRanker,
+    LinearRanker,
+    ObjectiveRanker,
+    RankerCorrupted,
+    open_ranker,
+    write_ranker,
+)
 from tests.naive.trees import forest_score
 
 SPECIAL_VALUES = [0.0, -0.0, 1e-35, -1e-35, 1e-36, 1e-45, 3e38, -3e38, np.inf, -np.inf, 1.5]
@@ -54,6 +65,11 @@ def on_thresholds(booster: Any, x: Any, rng: Any) -> Any:
         return x
     picked = rng.choice(thresholds, x.shape)
     return np.nextafter(picked, rng.choice([-np.inf, np.inf], x.shape).astype(np.float32))
+
+
+def write_trees(folder: Any, text: Any, names: Any, **fields: Any) -> None:
+    """Write a model of saves alone."""
+    write_ranker(folder, {"save": GbdtRanker(text, **fields)}, feature_names=names)
 
 
 def assert_equal_to_lightgbm(ranker: Any, booster: Any, x: Any) -> None:
@@ -184,9 +200,9 @@ def test_open_reads_what_write_wrote(tmp_path: Path) -> None:
     x, y = make_world(12)
     booster = train(x, y, 5)
     names = [f"feature_{i}" for i in range(5)]
-    GbdtRanker.write(tmp_path, booster.model_to_string(), feature_names=names)
+    write_trees(tmp_path, booster.model_to_string(), names)
 
-    ranker = GbdtRanker.open(tmp_path, feature_names=names)
+    ranker = open_ranker(tmp_path, feature_names=names)
 
     assert_equal_to_lightgbm(ranker, booster, x)
 
@@ -196,10 +212,10 @@ def test_open_refuses_a_model_of_several_classes(tmp_path: Path) -> None:
     x, y = make_world(14)
     names = [f"feature_{i}" for i in range(5)]
     text = train(x, y, 2, objective="multiclass", num_class=2).model_to_string()
-    GbdtRanker.write(tmp_path, text, feature_names=names)
+    write_trees(tmp_path, text, names)
 
     with pytest.raises(RankerCorrupted, match="2 scores"):
-        GbdtRanker.open(tmp_path, feature_names=names)
+        open_ranker(tmp_path, feature_names=names)
 
 
 def test_a_model_remembers_what_it_was_boosted_from(tmp_path: Path) -> None:
@@ -211,9 +227,10 @@ def test_a_model_remembers_what_it_was_boosted_from(tmp_path: Path) -> None:
     weights = {Surface.HOME_FEED: {"a": 2.0}, Surface.RELATED_PINS: {"b": -1.0}}
     booster = train(x, y, 3)
     base = HandTuned(weights, names, bias=0.0)
-    GbdtRanker.write(tmp_path, booster.model_to_string(), feature_names=names, bias=0.25, base=base)
+    calibration = Calibration(1.0, 0.25)
+    write_trees(tmp_path, booster.model_to_string(), names, calibration=calibration, base=base)
 
-    ranker = GbdtRanker.open(tmp_path, feature_names=names)
+    ranker = open_ranker(tmp_path, feature_names=names)
 
     assert_equal_to_lightgbm(ranker, booster, x)
     linear = np.where(x[:, 4] == 1, -x[:, 1].astype(float), 2.0 * x[:, 0].astype(float))
@@ -226,7 +243,7 @@ def test_open_refuses_damage(tmp_path: Path, damage: Any) -> None:
     """A folder that cannot be used names itself and says what to do."""
     x, y = make_world(13)
     names = [f"feature_{i}" for i in range(5)]
-    GbdtRanker.write(tmp_path, train(x, y, 2).model_to_string(), feature_names=names)
+    write_trees(tmp_path, train(x, y, 2).model_to_string(), names)
     if damage == "names":
         names = [*names[:4], "other"]
     elif damage == "order":
@@ -242,7 +259,7 @@ def test_open_refuses_damage(tmp_path: Path, damage: Any) -> None:
         (tmp_path / "features.json").write_text(json.dumps({"model": "m", "names": names}))
 
     with pytest.raises(RankerCorrupted) as caught:
-        GbdtRanker.open(tmp_path, feature_names=names)
+        open_ranker(tmp_path, feature_names=names)
 
     assert "train_ranker" in caught.value.hint
 
@@ -261,3 +278,71 @@ def test_hand_tuned_refuses_weights_of_unknown_features() -> None:
     """A typo in a weight's name is found at start."""
     with pytest.raises(ValueError, match="misspelt"):
         HandTunedRanker({"misspelt": 1.0}, ["a"])
+
+
+def linear(weights: Any, *, bias: Any = 0.0, slope: Any = 1.0, model: Any = "rank_svm") -> Any:
+    """A linear model with these weights."""
+    summed = LinearModel(np.array(weights, float), bias, np.zeros(len(weights)))
+    return LinearRanker(model, summed, calibration=Calibration(slope, 0.5), memboost_gain=0.7)
+
+
+def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Weights, calibration, surfaces and gain come back; the score is the logistic of the sum."""
+    names = ["a", "b", "c"]
+    write_ranker(tmp_path, {"save": linear([1.0, 0.0, -2.0], slope=0.5)}, feature_names=names)
+
+    ranker = open_ranker(tmp_path, feature_names=names)
+    rows = np.array([[1, 9, 0], [0, 9, 1]], np.float32)
+
+    assert ranker.logits(rows).tolist() == [1.0, -0.5]
+    assert (ranker.model, ranker.memboost_gain) == ("rank_svm", 0.7)
+    assert ranker.contributions(rows).tolist() == [[0.5, 0.0, 0.0], [0.0, 0.0, -1.0]]
+
+
+@pytest.mark.parametrize("damage", ["short", "nan", "kind"])
+def test_a_damaged_linear_model_is_refused(tmp_path: Path, damage: Any) -> None:
+    """Weights that do not fit or are no numbers never score."""
+    names = ["a", "b"]
+    write_ranker(tmp_path, {"save": linear([1.0, 2.0])}, feature_names=names)
+    path = tmp_path / ("features.json" if damage == "kind" else "model.json")
+    text = path.read_text()
+    changes = {"short": ("1.0, 2.0", "1.0"), "nan": ("2.0]", "NaN]"), "kind": ("linear", "magic")}
+    path.write_text(text.replace(*changes[damage], 1))
+
+    with pytest.raises(RankerCorrupted):
+        open_ranker(tmp_path, feature_names=names)
+
+
+def test_contributions_add_up_to_the_difference_from_the_average() -> None:
+    """What the features added, plus what every row has, is the logit."""
+    x, y = make_world(21)
+    x[:, 3] = np.clip(x[:, 3], -3, 3)
+    ranker = GbdtRanker(train(x, y, 10).model_to_string(), calibration=Calibration(2.0, 1.0))
+
+    rest = ranker.logits(x) - ranker.contributions(x).sum(axis=1)
+
+    # TreeSHAP and the trees sum in another order
+    np.testing.assert_allclose(rest, rest[0], atol=1e-9)
+
+
+def test_objectives_are_weighed_at_serving(tmp_path: Path) -> None:
+    """One folder, two objectives: the weights of serving say what a score is worth."""
+    names = ["a", "b"]
+    trained = {"save": linear([4.0, 0.0]), "hide": linear([0.0, 4.0])}
+    write_ranker(tmp_path, trained, feature_names=names)
+    rows = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
+
+    def order(weights: Any) -> Any:
+        ranker = open_ranker(tmp_path, feature_names=names, objective_weights=weights)
+        return (-ranker.score(rows)).argsort(kind="stable").tolist()
+
+    assert order(None) == order({"save": 1.0}) == [0, 1, 2]
+    assert order({"save": 1.0, "hide": -2.0}) == [0, 2, 1]
+    with pytest.raises(RankerCorrupted, match="no objective"):
+        order({"save": 1.0, "click": 1.0})
+
+
+def test_objectives_need_a_weight_above_zero() -> None:
+    """A score that nothing can raise is refused."""
+    with pytest.raises(ValueError, match="above 0"):
+        ObjectiveRanker({"save": linear([1.0])}, {"save": -1.0})

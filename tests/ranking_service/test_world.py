@@ -9,7 +9,13 @@ import pytest
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.query import Surface
-from ranking_service.ranker import RANKER_ARTIFACT, GbdtRanker, Rankers
+from ranking_service.ranker import (
+    RANKER_ARTIFACT,
+    RANKER_FORMAT_VERSION,
+    GbdtRanker,
+    Rankers,
+    write_ranker,
+)
 from ranking_service.world import Artifacts
 from service_runtime.errors import NotReady
 from service_runtime.generation_store import GenerationStore
@@ -101,8 +107,8 @@ def publish_ranker(store: Any, *, names: Any = FEATURE_NAMES, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     x = rng.random((300, len(names))).astype(np.float32)
     text = train(x, (x[:, 0] > 0.5).astype(int), 3).model_to_string()
-    with store.draft(RANKER_ARTIFACT, format_version=1) as draft:
-        GbdtRanker.write(draft.folder, text, feature_names=names)
+    with store.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
+        write_ranker(draft.folder, {"save": GbdtRanker(text)}, feature_names=names)
         return draft.publish(as_of_us=0, details={"model": "pointwise_gbdt"}).id
 
 

@@ -15,8 +15,9 @@ from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.impressions import FEATURE_SET, IMPRESSION_SCHEMA
 from ranking_service.jobs import train_ranker
+from ranking_service.models.calibration import RARE_SHARE
 from ranking_service.query import Surface
-from ranking_service.ranker import GbdtRanker, Rankers
+from ranking_service.ranker import Rankers, open_ranker
 from service_runtime.generation_store import GenerationStore
 from service_runtime.job import JobContext, JobFailed
 from tests.ranking_service.worlds import DAY, NOW
@@ -89,9 +90,16 @@ def write(root: Any, rows: Any, actions: Any) -> None:
 
 
 def train(
-    root: Any, *, force: Any = False, seed: int = 0, as_of: Any = NOW + 30 * DAY, **settings: Any
+    root: Any,
+    *,
+    force: Any = False,
+    seed: int = 0,
+    as_of: Any = NOW + 30 * DAY,
+    arguments: Any = None,
+    **settings: Any,
 ) -> Any:
     """Run the job and return its report."""
+    arguments = {"slice": "all", "objectives": ["save"]} | (arguments or {})
     settings = {
         "label_horizon_days": 1.0,
         "tree_count_max": 60,
@@ -103,7 +111,10 @@ def train(
         as_of_us=us(as_of),
         seed=seed,
         arguments=argparse.Namespace(
-            impressions=None, force=force, surfaces=["home_feed", "related_pins"]
+            impressions=None,
+            force=force,
+            surfaces=["home_feed", "related_pins"],
+            **({"model": "pointwise_gbdt", "negatives": "both", "without": []} | arguments),
         ),
     )
     try:
@@ -183,12 +194,12 @@ def test_probabilities_are_calibrated_although_positives_weigh_more(tmp_path: Pa
     write(tmp_path, rows, [action for place, action in enumerate(actions) if place % 2 == 0])
     report = train(tmp_path)
     folder = tmp_path / "generations" / "ranker" / report["generation"]
-    ranker = GbdtRanker.open(folder, feature_names=FEATURE_NAMES)
+    ranker = open_ranker(folder, feature_names=FEATURE_NAMES)
     features = np.array([row["features"] for row in rows], np.float32)
 
     rate = len(actions) / 2 / len(rows)
 
-    assert rate < train_ranker.RARE_SHARE
+    assert rate < RARE_SHARE
     # 600 positives: four standard errors are 0.16 of the rate
     assert ranker.score(features).mean() == pytest.approx(rate, rel=0.2)
 
