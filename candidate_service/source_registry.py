@@ -30,6 +30,8 @@ BUILT_IN: Final = {
     "board_cooccurrence": "candidate_service.sources.board_cooccurrence",
     "pixie": "candidate_service.sources.pixie",
     "pin2vec": "candidate_service.sources.pin2vec",
+    "text_search": "candidate_service.sources.text_search",
+    "visual": "candidate_service.sources.visual",
     "popular": "candidate_service.sources.popular",
 }
 """Module of each built-in source by its name, in the order of the answer."""

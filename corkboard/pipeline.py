@@ -106,6 +106,27 @@ STEPS = (
         after=("export_actions", "build_catalogue"),
     ),
     Step(
+        name="build_text_index",
+        module="candidate_service.jobs.build_text_index",
+        purpose="pins by their words",
+        makes=("text_index",),
+        after=("build_catalogue",),
+    ),
+    Step(
+        name="build_duplicates",
+        module="candidate_service.jobs.build_duplicates",
+        purpose="pins with the same picture",
+        makes=("duplicates",),
+        after=("build_catalogue",),
+    ),
+    Step(
+        name="build_content_vectors",
+        module="candidate_service.jobs.build_content_vectors",
+        purpose="imported vectors of texts and pictures",
+        makes=("text_vectors", "visual_vectors"),
+        after=("build_catalogue",),
+    ),
+    Step(
         name="build_popular",
         module="candidate_service.jobs.build_popular",
         purpose="what is popular, and counts",

@@ -1,0 +1,51 @@
+"""Settings of what reads texts and pictures: text_search, visual, and the jobs behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from service_runtime.config import ServiceConfig
+
+
+class ContentConfig(ServiceConfig):
+    """Settings of words and pictures."""
+
+    # text_search and SearchPins.
+    text_search_term_count: int = Field(
+        16, ge=1, le=64, description="Most telling words of a pin that make its query. Guess."
+    )
+    text_search_vector_weight: float = Field(
+        1.0, gt=0, le=100, description="Of the list by vectors of text beside BM25's (1). Guess."
+    )
+    text_search_gram_boost: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="What grams of letters count beside words (1) in a search; 0 = not. Measured.",
+    )
+
+    # Jobs: build_text_index.
+    text_board_title_count_max: int = Field(
+        20, ge=0, le=1000, description="Commonest titles of its boards indexed of a pin. Guess."
+    )
+
+    # visual, and jobs: build_duplicates.
+    duplicate_distance_max: int = Field(
+        4,
+        ge=0,
+        le=11,
+        description="Bits of 64 in which hashes of the same picture may differ. Measured.",
+    )
+
+    # Jobs: embed_images.
+    image_model_path: Path | None = Field(
+        None, description="ONNX file of a vision net; docs/visual-vectors.md. Unset: no such job."
+    )
+    image_model_output: str = Field(
+        "", description="Which output is the vector: the second-to-last layer. Empty: the first."
+    )
+    image_folder: Path | None = Field(
+        None, description="Where image_url that are no web or data: addresses are looked up."
+    )
