@@ -93,6 +93,12 @@ class GraphConfig(ServiceConfig):
         le=1,
         description="Chance that such a hop also keeps to the query pin's topic.",
     )
+    pixie_popularity_exponent: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Visits are divided by (boards of the pin)**x, RP3beta's beta; 0 = not at all.",
+    )
     pixie_boost: bool = Field(
         default=False,
         description="Favour pins that several query pins lead to (Eq. 3). Measured: no gain.",
@@ -146,5 +152,6 @@ class GraphConfig(ServiceConfig):
             early_stop_visit_count=self.pixie_early_stop_visit_count,
             bias=self.pixie_bias,
             topic_bias=self.pixie_topic_bias,
+            popularity_exponent=self.pixie_popularity_exponent,
             boost=self.pixie_boost,
         )

@@ -1,10 +1,15 @@
 """The numbers after the walks: uniting tallies and lists of several query pins, the best few."""
 
+from typing import Final
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from candidate_service.kernels import COUNT_MAX, prefetch
+
+SHORTLIST_RANGE: Final = 4095
+"""Bins of the histogram that tells the best from the others, less one."""
 
 _U = np.uint64
 _ONE = _U(1)
@@ -130,24 +135,28 @@ def merge_lists(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shortlist(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+def shortlist(scores: NDArray[np.float64], count: int, spread: float) -> NDArray[np.int64]:
     """
     Return the positions, ascending, of a few scores that include the *count* highest; int64[k].
 
-    Cost: two passes; most scores of a walk are small whole numbers, so a histogram of whole parts
-    tells nearly all of them apart from the best.
+    Args:
+        scores: >= 0, float64[n].
+        count: How many at least.
+        spread: Brings them to [0, SHORTLIST_RANGE].
+
+    Cost: two passes; a histogram tells nearly all of them apart from the best, as few are high.
     """
-    histogram = np.zeros(4096, np.int64)
+    histogram = np.zeros(SHORTLIST_RANGE + 1, np.int64)
     for score in scores:
-        histogram[np.int64(min(score, 4095.0))] += 1
-    least, found = 4096, 0
+        histogram[min(np.int64(score * spread), SHORTLIST_RANGE)] += 1
+    least, found = SHORTLIST_RANGE + 1, 0
     while least > 0 and found < count:
         least -= 1
         found += histogram[least]
     positions = np.empty(found, np.int64)
     end = 0
     for i in range(len(scores)):
-        if scores[i] >= least:
+        if np.int64(scores[i] * spread) >= least:
             positions[end] = i
             end += 1
     return positions

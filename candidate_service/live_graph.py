@@ -54,12 +54,16 @@ class _Saved:
 class LiveGraph(LivePart):
     """Saves since the catalogue's generation, and the live lists over the graph that serves."""
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self, catalogue: Catalogue | None = None, *, entry_count_max: int = LIST_ENTRY_COUNT_MAX
+    ) -> None:
         """Begin without changes.
 
         Args:
             catalogue: Whose rows the changes speak of; None = of any.
+            entry_count_max: Entries of all live lists, 4 bytes each.
         """
+        self._entry_count_max = entry_count_max
         self._pin_count = None if catalogue is None else len(catalogue)
         self._saved: dict[Pair, _Saved] = {}
         self._made_on: dict[str, Pair] = {}
@@ -115,7 +119,7 @@ class LiveGraph(LivePart):
             with self._lock:
                 edges = self._edges
                 if edges is None or edges.graph is not graph:
-                    edges = LiveEdges(graph)
+                    edges = LiveEdges(graph, self._entry_count_max)
                     self._bring(edges, self._saved, list(self._pins))
                     self._edges = edges
         return edges if edges.has_changes else None
@@ -134,9 +138,10 @@ class LiveEdges:
         has_changes: Whether anything is different from the graph.
     """
 
-    def __init__(self, graph: PinBoardGraph) -> None:
+    def __init__(self, graph: PinBoardGraph, entry_count_max: int) -> None:
         """Begin without changes."""
         self.graph = graph
+        self._entry_count_max = entry_count_max
         self.has_changes = False
         self._pin_count = graph.pin_count
         self._board_rows: dict[str, int] = {}
@@ -332,9 +337,9 @@ class LiveEdges:
         if self._end + entry_count > len(lists):
             live_count = sum(live_kernels.list_lengths(words, lists) for words in (pins, boards))
             room = 2 * (live_count + entry_count) + _ENTRIES_AT_FIRST
-            if room > LIST_ENTRY_COUNT_MAX:
+            if room > self._entry_count_max:
                 raise Exhausted(
-                    f"live lists would take {room:,} entries, at most {LIST_ENTRY_COUNT_MAX:,}",
+                    f"live lists would take {room:,} entries, at most {self._entry_count_max:,}",
                     hint="build a new graph: corkboard build graph",
                 )
             lists, end = np.empty(room, np.int32), 0

@@ -40,6 +40,8 @@ class PixieSettings:
         bias: Chance that a hop keeps to neighbours of the viewer's language, in [0, 1].
         topic_bias: Chance that a hop that keeps to a language (any hop, where the graph does not
             know the viewer's) also keeps to the query pin's topic in it, in [0, 1].
+        popularity_exponent: A pin's visits are divided by the number of its boards to this power
+            before the best are chosen (beta of RP3beta), in [0, 1]; 0 = by visits alone.
         boost: Whether pins that several query pins lead to gain (Eq. 3).
         walker_count: Walkers that move in step (K); part of what a seed means.
     """
@@ -50,6 +52,7 @@ class PixieSettings:
     early_stop_visit_count: int = 4
     bias: float = 0.9
     topic_bias: float = 0.0
+    popularity_exponent: float = 0.4
     boost: bool = False
     walker_count: int = kernels.WALKER_COUNT
 
@@ -153,6 +156,8 @@ class Walker:
         self.settings = settings
         self._restart = np.uint64(settings.restart * _CERTAIN)
         self._no_groups = _no_groups(graph)
+        degrees = np.maximum(np.diff(graph.pin_edges[0]), 1).astype(np.float32)
+        self._discounts = degrees ** np.float32(-settings.popularity_exponent)
         self._idle: deque[WalkScratch] = deque()
 
     def visits(self, query: CandidateQuery, *, counts_boards: bool = False) -> Visits:
@@ -215,6 +220,20 @@ class Walker:
             return Visits(rows[:count].copy(), found, query_indexes[:count].copy(), step_count)
         finally:
             self._idle.append(scratch)
+
+    def discounted(self, visits: Visits) -> NDArray[np.float64]:
+        """Return each pin's share of all steps, divided by a power of its boards; float64[n].
+
+        A pin that is younger than the graph counts as one on a single board.
+
+        Source: Christoffel et al. 2015 (RP3beta).
+        """
+        shares = visits.scores / max(1, visits.step_count)
+        if self.settings.popularity_exponent and self.graph.pin_count:
+            is_known = visits.rows < self.graph.pin_count
+            at = np.minimum(visits.rows, self.graph.pin_count - 1)
+            shares *= np.where(is_known, self._discounts[at], 1.0)
+        return np.asarray(shares)
 
     def proposable(
         self, query: CandidateQuery, rows: NDArray[np.int32]
@@ -350,8 +369,9 @@ def first_best(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
     Cost: O(n + k log k): a walk's tally has a hundred times more pins than are asked for.
     """
-    if count <= 0:
+    if count <= 0 or not len(scores):
         return np.empty(0, np.int64)
-    near = list_kernels.shortlist(scores, count)
+    spread = list_kernels.SHORTLIST_RANGE / max(float(scores.max()), 1e-300)
+    near = list_kernels.shortlist(scores, count, spread)
     chosen = near[np.argsort(-scores[near], kind="stable")[:count]]
     return np.asarray(chosen)

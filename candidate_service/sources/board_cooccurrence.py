@@ -17,9 +17,6 @@ from candidate_service.walk import first_best
 
 NAME: Final = "board_cooccurrence"
 
-_SPREAD: Final = 4000.0
-"""Brings scores in (0, 1] to the range in which `first_best` tells them apart quickly."""
-
 
 class BoardCooccurrenceSource:
     """Prepared neighbours of the query pins, added up.
@@ -58,7 +55,7 @@ class BoardCooccurrenceSource:
         found, scores, list_indexes = merged[0][:count], merged[1][:count], merged[3][:count]
         unwanted = np.union1d(query.query_rows, query.excluded_rows)
         wanted = np.flatnonzero(~is_in(found, unwanted))
-        best = wanted[first_best(scores[wanted] * _SPREAD, limit)]
+        best = wanted[first_best(scores[wanted], limit)]
         return CandidateList(
             NAME,
             found[best],

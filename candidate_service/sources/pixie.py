@@ -32,8 +32,10 @@ class PixieSource:
         self._walker = walker
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
-        """Return the most visited pins; the score is the share of all steps that ended there.
+        """Return the most visited pins.
 
+        The score is the share of all steps that ended there, divided by a power of the number of
+        boards that the pin is on, so that what everybody saves does not lead every list.
         Among equal scores the pin that was reached first comes first. Query pins on no board lend
         their steps to the others. When the stop comes, the visits counted until then decide.
         """
@@ -41,16 +43,13 @@ class PixieSource:
             return CandidateList.empty(NAME)
         walker = self._walker()
         visits = walker.visits(query)
-        rows, scores = visits.rows, visits.scores
-        unwanted = query.unwanted_rows
+        rows, scores, query_indexes = visits.rows, walker.discounted(visits), visits.query_indexes
         wanted = walker.proposable(query, rows)
         if wanted is not None:
-            rows, scores = rows[wanted], scores[wanted]
-        best = first_best(scores, limit + len(unwanted))
-        best = best[~is_in(rows[best], unwanted)][:limit]
-        shares = scores[best] / max(1, visits.step_count)
-        query_indexes = visits.query_indexes if wanted is None else visits.query_indexes[wanted]
-        return CandidateList(NAME, rows[best], shares.astype(np.float32), query_indexes[best])
+            rows, scores, query_indexes = rows[wanted], scores[wanted], query_indexes[wanted]
+        best = first_best(scores, limit + len(query.unwanted_rows))
+        best = best[~is_in(rows[best], query.unwanted_rows)][:limit]
+        return CandidateList(NAME, rows[best], scores[best].astype(np.float32), query_indexes[best])
 
 
 def _make(context: SourceContext) -> PixieSource:
