@@ -40,8 +40,11 @@ SMALL = World(pins=50_000, boards=10_000, edges=1_000_000, users=2_000, dimensio
 LARGE = World(
     pins=500_000, boards=500_000, edges=50_000_000, users=20_000, dimension=128, topics=2_000
 )
+MILLION = World(
+    pins=1_000_000, boards=200_000, edges=10_000_000, users=20_000, dimension=128, topics=2_000
+)
 TINY = World(pins=2_000, boards=400, edges=20_000, users=100, dimension=16, topics=20)
-WORLDS = {"tiny": TINY, "small": SMALL, "large": LARGE}
+WORLDS = {"tiny": TINY, "small": SMALL, "large": LARGE, "million": MILLION}
 
 
 def ids(prefix: str, numbers: np.ndarray) -> pa.Array:
