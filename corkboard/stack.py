@@ -80,6 +80,7 @@ class Stack:
         ports: Port of each service; one that is missing or 0 gets any free port.
         settings: Further settings of a service as `field=value`, by service name.
         fixed_time: Unix seconds at which the services' clocks stand still; 0 = they run.
+        services: Which of the three to start, in their order.
         on_line: Told every line that a service writes, from a thread of its own.
     """
 
@@ -90,6 +91,7 @@ class Stack:
         ports: Mapping[str, int] | None = None,
         settings: Mapping[str, Sequence[str]] | None = None,
         fixed_time: float = 0.0,
+        services: Sequence[str] = SERVICES,
         on_line: OnLine | None = None,
     ) -> None:
         self.data_root = data_root
@@ -98,6 +100,7 @@ class Stack:
         self._settings = {name: tuple(values) for name, values in (settings or {}).items()}
         self._fixed_time = fixed_time
         self._on_line = on_line
+        self._services = tuple(service for service in SERVICES if service in services)
         self._ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -127,7 +130,7 @@ class Stack:
         )
 
     def start(self, *, timeout_s: float = READY_SECONDS_MAX) -> None:
-        """Start all three side by side and return when each is SERVING.
+        """Start them side by side and return when each is SERVING.
 
         Raises:
             StackFailed: One exited, or was not ready in time; the others have been stopped.
@@ -135,9 +138,9 @@ class Stack:
         for attempt in range(ATTEMPTS):
             self._ports = self._choose_ports()
             try:
-                for service in SERVICES:
+                for service in self._services:
                     self._spawn(service)
-                for service in SERVICES:
+                for service in self._services:
                     self._wait_ready(service, timeout_s)
             except StackFailed as error:
                 self.stop()

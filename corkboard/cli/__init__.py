@@ -13,6 +13,7 @@ from corkboard.cli import (
     catalogue,
     data,
     demo,
+    evaluate,
     people,
     reasons,
     serve,
@@ -137,6 +138,7 @@ for _name, _group in (
     ("pins", catalogue.pins),
     ("saves", catalogue.saves),
     ("memboost", reasons.memboost),
+    ("evaluate", evaluate.app),
 ):
     for _registered in _group.registered_commands:
         _registered.help = help_text(_registered.callback)  # type: ignore[arg-type]

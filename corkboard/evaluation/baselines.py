@@ -4,7 +4,8 @@ They learn from the same pairs of user and pin as the product and rank the same 
 Their settings are the ones named here and are not tuned to the data set; neither are the product's.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-NEIGHBOURS = 200
+NEIGHBOURS = 1_000
 RP3_BETA = 0.6
 EASE_LAMBDA = 500.0
 EASE_PINS_MAX = 12_000
@@ -136,15 +137,17 @@ class _Some:
 def fit_als(pairs: sp.csr_matrix) -> Model:
     """Alternating least squares on implicit feedback (Hu et al. 2008), by the library implicit."""
     from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
 
-    model = AlternatingLeastSquares(
-        factors=ALS_FACTORS,
-        iterations=ALS_ITERATIONS,
-        regularization=ALS_REGULARISATION,
-        num_threads=0,
-        random_state=0,
-    )
-    model.fit((pairs * ALS_CONFIDENCE).astype(np.float32).tocsr(), show_progress=False)
+    with threadpool_limits(1, "blas"):  # its own threads are at work
+        model = AlternatingLeastSquares(
+            factors=ALS_FACTORS,
+            iterations=ALS_ITERATIONS,
+            regularization=ALS_REGULARISATION,
+            num_threads=0,
+            random_state=0,
+        )
+        model.fit((pairs * ALS_CONFIDENCE).astype(np.float32).tocsr(), show_progress=False)
     return _Factors(model)
 
 
@@ -235,3 +238,34 @@ def _nearest(
         parts = (np.concatenate(data), np.concatenate(indices), np.array(indptr))
         blocks.append(sp.csr_matrix(parts, shape=shape))
     return sp.vstack(blocks).tocsr()
+
+
+def fit_in_turn(
+    chosen: Sequence[Baseline],
+    histories: sp.csr_matrix,
+    seen: sp.csr_matrix,
+    tested_users: NDArray[np.int32],
+    depth: int,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[Baseline, list[NDArray[np.int32]], float]]:
+    """Fit each baseline and rank the full catalogue for the tested users.
+
+    Args:
+        chosen: The baselines.
+        histories: Users by pins, what teaches.
+        seen: Users by pins, what must not come back.
+        tested_users: Rows of both.
+        depth: Length of the lists at the most.
+        say: Told which one is at work.
+
+    Returns:
+        Baseline, one list a tested user, and the seconds that ranking took.
+    """
+    mine = histories[tested_users]
+    for baseline in chosen:
+        say(f"baseline {baseline.name}")
+        model = baseline.fit(histories)
+        begin = time.perf_counter()
+        lists = rank_all(model, mine, seen[tested_users], depth)
+        yield baseline, lists, time.perf_counter() - begin

@@ -72,13 +72,17 @@ def one_against_many(scores: NDArray[np.float64], depth: int = 10) -> tuple[floa
 
 
 def coverage(lists: Sequence[Rows], pin_count: int, depth: int) -> float:
-    """Share of all pins that are in the first *depth* of at least one list; NaN without pins."""
+    """Share of a catalogue that is in the first *depth* of at least one list; NaN without pins.
+
+    Args:
+        lists: Of all users; numbers need not be below *pin_count*.
+        pin_count: Size of the catalogue.
+        depth: How many places count.
+    """
     if not pin_count:
         return float("nan")
-    shown = np.zeros(pin_count, np.bool_)
-    for rows in lists:
-        shown[rows[:depth]] = True
-    return float(shown.mean())
+    heads = [rows[:depth] for rows in lists]
+    return len(np.unique(np.concatenate(heads))) / pin_count if heads else 0.0
 
 
 def novelty(lists: Sequence[Rows], surprise: NDArray[np.float64], depth: int) -> float:

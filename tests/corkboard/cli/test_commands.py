@@ -45,7 +45,7 @@ def test_the_promised_commands_are_there() -> None:
     promised |= {"declare", "erase", "rank", "demo", "status", "export"}
     promised |= {"search", "boards", "sources", "explain", "impressions", "experiment", "rollback"}
     assert promised | {"adjust", "describe", "merge", "erasure"} == set(COMMANDS)
-    assert {"pins", "saves", "memboost"} <= GROUPS.keys()
+    assert {"pins", "saves", "memboost", "evaluate"} <= GROUPS.keys()
 
 
 @pytest.mark.parametrize("command", app.registered_commands, ids=COMMANDS)

@@ -1,0 +1,12 @@
+"""`corkboard evaluate`: how good are the sources, and how good is the order, on one's own data."""
+
+import typer
+
+from corkboard.cli.evaluate_candidates import candidates
+
+app = typer.Typer(
+    help="Measure on your own data, as of a day in the past: sources and order.",
+    no_args_is_help=True,
+)
+
+app.command("candidates")(candidates)
