@@ -1,9 +1,9 @@
 """What ranking answers, as plain values; objects only for the few pins that are shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ranking_service.query import Surface
+from ranking_service.query import Origin, Surface
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,80 @@ class SourceReason:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """
+    What one feature did to a score.
+
+    Attributes:
+        feature: Its name.
+        value: Its value.
+        contribution: What it added to the model's logit, against the average.
+    """
+
+    feature: str
+    value: float
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRule:
+    """
+    A rule that moved a pin.
+
+    Attributes:
+        rule: Its name.
+        before: Position before it, from 0.
+        after: Position after it.
+    """
+
+    rule: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemboostReason:
+    """
+    What is remembered of a pin under the query pin.
+
+    Attributes:
+        score: Memboost; 0 where the pair was never shown.
+        boost: What it added to the ranker's logit.
+        action_count: Weighted actions.
+        expected_action_count: Weighted actions to expect where it was shown.
+        impression_count: Times it was shown.
+        is_inserted: Whether it is in the pool only because it is remembered.
+    """
+
+    score: float
+    boost: float
+    action_count: float
+    expected_action_count: float
+    impression_count: int
+    is_inserted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """
+    All there is to say of why a pin is where it is.
+
+    Attributes:
+        coarse_score: The light score that chose the pool.
+        model_score: The model's score before Memboost and rules, in [0, 1].
+        contributions: The features that moved the score most, the strongest first.
+        memboost: What is remembered.
+        rules: The rules that moved it, in their order.
+    """
+
+    coarse_score: float
+    model_score: float
+    contributions: tuple[Contribution, ...]
+    memboost: MemboostReason
+    rules: tuple[AppliedRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RankedPin:
     """
     One pin of the answer and why it is there.
@@ -35,6 +109,11 @@ class RankedPin:
         sources: Every source that proposed it, the one that ranked it highest first.
         because_pin_id: The pin that best explains it; empty where only popularity speaks for it.
         propensity: With which probability the pin behind it was queried, in (0, 1].
+        position_propensity: With which probability it stands at its place, given the pool and
+            whether the order is random, in (0, 1].
+        memboost: Its Memboost score.
+        promotion: The promotion that put it there; empty = none.
+        explanation: All there is to say; None where nobody asked.
     """
 
     pin_id: str
@@ -42,6 +121,10 @@ class RankedPin:
     sources: tuple[SourceReason, ...]
     because_pin_id: str
     propensity: float
+    position_propensity: float = 1.0
+    memboost: float = 0.0
+    promotion: str = ""
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +146,13 @@ class Answer:
         model: Kind of model that scored.
         candidate_count: Distinct candidates that were scored.
         unknown_pin_ids: Pins of the request that the catalogue does not know.
+        platform: The client; empty = not told.
+        origin: Where the reader came from.
+        scenario: The configuration that was used.
+        experiment_arms: Arm by experiment.
+        is_randomised: Whether the order is random.
+        slice_propensity: With which probability a request falls into its slice (random or not).
+        next_page_token: Asks for the next page; empty = there is none.
     """
 
     list_id: str
@@ -78,3 +168,10 @@ class Answer:
     model: str
     candidate_count: int
     unknown_pin_ids: tuple[str, ...] = ()
+    platform: str = ""
+    origin: Origin = Origin.UNSPECIFIED
+    scenario: str = ""
+    experiment_arms: Mapping[str, str] = field(default_factory=dict)
+    is_randomised: bool = False
+    slice_propensity: float = 1.0
+    next_page_token: str = ""

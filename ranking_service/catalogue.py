@@ -13,9 +13,9 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 from numpy.typing import NDArray
 
+from ranking_service.pin_keys import keys_of_arrow, keys_of_table
 from service_runtime.errors import Corrupted
 from service_runtime.generation_store import Generation
 from service_runtime.id_table import IdTable
@@ -60,11 +60,6 @@ _COLUMNS: Final = (
 )
 
 
-def owner_key(owner_id: str) -> int:
-    """An owner as a number in [0, 2**64); 0 = not known."""
-    return xxhash.xxh3_64_intdigest(owner_id.encode()) if owner_id else 0
-
-
 @dataclass(frozen=True, slots=True)
 class CodedColumn:
     """
@@ -96,7 +91,9 @@ class Catalogue:
         topic_offsets: Where each pin's topics start, int64[N + 1].
         topic_codes: Topics of all pins one after another, int32[t].
         topic_code_by_word: Number of each topic.
-        owner_keys: `owner_key` of each pin's owner, uint64[N]; 0 = not known.
+        pin_keys: Key of each pin, uint64[N].
+        key_order: Rows in the order of their keys, int32[N].
+        owner_keys: Key of each pin's owner, uint64[N]; 0 = not known.
         is_removed: Deleted or hidden pins, bool[N]; None = there are none.
         expiration_times: From when on a pin is not shown, Unix seconds, float64[N], NaN = never;
             None = no pin expires.
@@ -109,6 +106,8 @@ class Catalogue:
     topic_offsets: NDArray[np.int64]
     topic_codes: NDArray[np.int32]
     topic_code_by_word: Mapping[str, int]
+    pin_keys: NDArray[np.uint64]
+    key_order: NDArray[np.int32]
     owner_keys: NDArray[np.uint64]
     is_removed: NDArray[np.bool_] | None = None
     expiration_times: NDArray[np.float64] | None = None
@@ -117,6 +116,14 @@ class Catalogue:
     def topic_count(self) -> int:
         """Number of distinct topics."""
         return len(self.topic_code_by_word)
+
+    def rows_of_keys(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Row of each pin key, int32[n]; UNKNOWN where no pin has it."""
+        if not self.pin_keys.size:
+            return np.full(keys.size, UNKNOWN, np.int32)
+        places = np.searchsorted(self.pin_keys, keys, sorter=self.key_order)
+        rows = self.key_order[np.minimum(places, self.key_order.size - 1)]
+        return np.where(self.pin_keys[rows] == keys, rows, np.int32(UNKNOWN))
 
     def is_showable(self, rows: NDArray[np.int32], now: float) -> NDArray[np.bool_]:
         """Which pins are neither deleted, hidden nor expired, as far as the catalogue knows."""
@@ -139,6 +146,7 @@ class Catalogue:
         table = _read_arrow(generation.file("pins.arrow"), _COLUMNS, row_count=len(pin_ids))
         offsets, codes, topics = _coded_lists(table["topics"])
         expirations = table["expiration_time_us"]
+        pin_keys = keys_of_table(pin_ids)
         return cls(
             pin_ids=pin_ids,
             languages=_coded(table["language"]),
@@ -147,7 +155,9 @@ class Catalogue:
             topic_offsets=offsets,
             topic_codes=codes,
             topic_code_by_word=topics,
-            owner_keys=_owner_keys(table["owner_id"]),
+            pin_keys=pin_keys,
+            key_order=np.argsort(pin_keys).astype(np.int32),
+            owner_keys=keys_of_arrow(table["owner_id"]),
             is_removed=_either(table["is_hidden"], table["is_deleted"]),
             expiration_times=None
             if expirations.null_count == len(expirations)
@@ -234,13 +244,6 @@ def _coded_lists(
     words = _one_array(pc.dictionary_encode(pc.list_flatten(lists)))
     named = {word: code for code, word in enumerate(words.dictionary.to_pylist())}
     return offsets, _integers(words.indices.fill_null(UNKNOWN)), named
-
-
-def _owner_keys(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """The key of each owner, uint64[N]; 0 where it is null or empty."""
-    owners = _one_array(pc.dictionary_encode(column.combine_chunks().cast(pa.large_string())))
-    keys = [*(owner_key(word) for word in owners.dictionary.to_pylist()), 0]
-    return np.array(keys, np.uint64)[_integers(owners.indices.fill_null(UNKNOWN))]
 
 
 def _either(*columns: pa.ChunkedArray) -> NDArray[np.bool_] | None:

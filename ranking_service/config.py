@@ -98,6 +98,13 @@ class RankingConfig(ServiceConfig):
         description="Answers that may wait to be logged; more are dropped and counted. Guess.",
     )
 
+    confirmed_list_count_max: int = Field(
+        100_000,
+        ge=1,
+        le=100_000_000,
+        description="Confirmed lists kept in mind so that a pin is recorded once, 2 KB each.",
+    )
+
     # Memboost.
     memboost_weights: tuple[float, float, float, float] = Field(
         (0.3, 0.6, 0.3, 1.0),

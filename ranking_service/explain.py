@@ -33,7 +33,6 @@ def explain(
         positions: The shown candidates' places in the pool, best first, intp[k].
         scores: Score of each place of the pool, float32[n].
     """
-    ids = context.world.catalogue.pin_ids
     shown = pool.rows[positions]
     proposed = pool.take(positions)
     behind = proposed.query_behind()
@@ -44,7 +43,7 @@ def explain(
     else:
         because = _nearest(shown, context)
     rows = zip(
-        ids.ids(shown),
+        context.world.ids(shown),
         scores[positions].tolist(),
         _reasons(proposed, candidates.queried_ids),
         because,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ranking_service.answer import Answer
 from ranking_service.features import FEATURE_NAMES
-from ranking_service.query import Surface
+from ranking_service.query import Origin, Surface
 from service_runtime.errors import CorkboardError, Corrupted
 from service_runtime.event_log import EventLog
 from service_runtime.manifest import MANIFEST_FILE, parse_manifest
@@ -61,9 +61,24 @@ IMPRESSION_SCHEMA: Final = pa.schema(
         ("source_query_pin_ids", pa.list_(pa.string())),
         ("feature_set", pa.string()),
         ("features", pa.list_(pa.float32())),
+        ("platform", pa.string()),
+        ("origin", pa.string()),
+        ("scenario", pa.string()),
+        ("experiment_arms", pa.string()),
+        ("is_randomised", pa.bool_()),
+        ("slice_propensity", pa.float32()),
+        ("position_propensity", pa.float32()),
+        ("memboost", pa.float32()),
+        ("promotion", pa.string()),
     ]
 )
-"""One row a shown pin; `generations` is JSON, `features` are in the order of `feature_set`."""
+"""
+One row a shown pin; `generations` and `experiment_arms` are JSON, `features` are in the order of
+`feature_set`.
+"""
+
+_LATER_PIN_FIELDS: Final = {"position_propensity": 1.0, "memboost": 0.0, "promotion": ""}
+"""Fields of a pin that older records lack, and what they mean then."""
 
 _log = logger("ranking_service.impressions")
 
@@ -242,6 +257,10 @@ def impression_table(payload: bytes) -> pa.Table:
         raise Corrupted(f"an impression record cannot be read: {fault}") from fault
 
 
+def _json(words: dict[str, str]) -> str:
+    return orjson.dumps(words, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def _table(header: dict[str, Any], features: NDArray[np.float32]) -> pa.Table:
     answer = header["answer"]
     pins, count = answer["pins"], len(answer["pins"])
@@ -250,14 +269,23 @@ def _table(header: dict[str, Any], features: NDArray[np.float32]) -> pa.Table:
         "impression_time_us": header["time_us"],
         "feature_time_us": header["time_us"],
         "generations_as_of_us": header["as_of_us"],
-        "generations": orjson.dumps(answer["generations"], option=orjson.OPT_SORT_KEYS).decode(),
+        "generations": _json(answer["generations"]),
         "surface": Surface(answer["surface"]).name.lower(),
         "model": answer["model"],
         "feature_set": header["feature_set"],
+        "platform": answer.get("platform", ""),
+        "origin": Origin(answer.get("origin", 0)).name.lower(),
+        "scenario": answer.get("scenario", ""),
+        "experiment_arms": _json(answer.get("experiment_arms", {})),
+        "is_randomised": answer.get("is_randomised", False),
+        "slice_propensity": answer.get("slice_propensity", 1.0),
     }
     own = {
         name: [pin[name] for pin in pins]
         for name in ("pin_id", "score", "because_pin_id", "propensity")
+    } | {
+        name: [pin.get(name, neutral) for pin in pins]
+        for name, neutral in _LATER_PIN_FIELDS.items()
     }
     reasons = {
         column: [[reason[field] for reason in pin["sources"]] for pin in pins]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking_service.catalogue import UNKNOWN, Catalogue, owner_key
+from ranking_service.catalogue import UNKNOWN, Catalogue
+from ranking_service.pin_keys import keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class LivePins:
         base_count: Number of pins in the catalogue.
         ids: Their ids.
         places: Place of each id.
-        owner_keys: `catalogue.owner_key` of each owner, uint64[k]; 0 = not known.
+        pin_keys: Key of each, uint64[k].
+        owner_keys: Key of each owner, uint64[k]; 0 = not known.
         vectors: Unit length, or zero for none, float32[k, d].
         language_codes: In the catalogue's numbers, int32[k]; UNKNOWN = none that it knows.
         country_codes: Alike.
@@ -60,6 +62,7 @@ class LivePins:
     base_count: int
     ids: tuple[str, ...]
     places: Mapping[str, int]
+    pin_keys: NDArray[np.uint64]
     owner_keys: NDArray[np.uint64]
     vectors: NDArray[np.float32]
     language_codes: NDArray[np.int32]
@@ -108,7 +111,8 @@ def live_pins(pins: Sequence[LivePin], catalogue: Catalogue, *, dimension: int) 
         base_count=len(catalogue.pin_ids),
         ids=tuple(pin.pin_id for pin in distinct),
         places={pin.pin_id: place for place, pin in enumerate(distinct)},
-        owner_keys=np.array([owner_key(pin.owner_id) for pin in distinct], np.uint64),
+        pin_keys=keys_of([pin.pin_id for pin in distinct]),
+        owner_keys=keys_of([pin.owner_id for pin in distinct]),
         vectors=_unit_vectors(distinct, dimension),
         language_codes=np.array([catalogue.languages.code(p.language) for p in distinct], np.int32),
         country_codes=np.array([catalogue.countries.code(p.country) for p in distinct], np.int32),

@@ -160,6 +160,11 @@ class RankQuery:
     context: RequestContext = NO_CONTEXT
 
     @property
+    def limit(self) -> int:
+        """All of them are ranked."""
+        return len(self.pin_ids)
+
+    @property
     def surface(self) -> Surface:
         """Related pins with a query pin, else the home feed."""
         return Surface.RELATED_PINS if self.query_pin_id else Surface.HOME_FEED

@@ -1,24 +1,26 @@
 """The recipe of a request, from a question to an answer, readable from top to bottom."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking_service.answer import Answer
+from ranking_service.answering import Run, answer_of
+from ranking_service.arrange import Arrangement, arrange, best_first
 from ranking_service.asking import Upstream, make_ask, viewer_of
-from ranking_service.catalogue import owner_key
 from ranking_service.config import RankingConfig
-from ranking_service.explain import explain
-from ranking_service.features import FeatureContext, feature_rows, make_context
-from ranking_service.placement import near_recent, place_recent, share_places
+from ranking_service.feature_context import FeatureContext, make_context
+from ranking_service.insertion import insert_winners
+from ranking_service.memboost.memory import Memboost
+from ranking_service.pin_keys import keys_of
+from ranking_service.plan import Plan
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
-from ranking_service.profile import Profile
-from ranking_service.query import RankQuery, RecommendQuery, Surface
-from ranking_service.ranker import Rankers
+from ranking_service.profile import RecentActions
+from ranking_service.query import RankQuery, RecommendQuery
+from ranking_service.ranker import Rankers, Serving
+from ranking_service.scoring import Scored, UnderQuery, score_pool
 from ranking_service.world import Artifacts, World
 from service_runtime.clock import Clock
 from service_runtime.errors import InvalidRequest, NotFound
@@ -41,6 +43,19 @@ class ImpressionRecorder(Protocol):
         """
 
 
+class Memory(Protocol):
+    """What is remembered of engagement, and what takes note of more."""
+
+    def current(self) -> Memboost:
+        """The counters of this moment."""
+
+    def note_shown(self, answer: Answer, time: float) -> None:
+        """Take note of an answer; never waits."""
+
+    def note_acts(self, user_id: str, recent: RecentActions) -> None:
+        """Take note of what a user did; never waits."""
+
+
 class Recommender:
     """
     Answers what to show.
@@ -50,6 +65,7 @@ class Recommender:
         rankers: The models.
         upstream: The other services.
         impressions: Where shown lists are logged.
+        memory: Remembered engagement.
         config: Limits.
         clock: Unix seconds.
     """
@@ -61,6 +77,7 @@ class Recommender:
         rankers: Rankers,
         upstream: Upstream,
         impressions: ImpressionRecorder,
+        memory: Memory,
         config: RankingConfig,
         clock: Clock,
     ) -> None:
@@ -68,42 +85,85 @@ class Recommender:
         self._rankers = rankers
         self._upstream = upstream
         self._impressions = impressions
+        self._memory = memory
         self._config = config
         self._clock = clock
 
     def recommend(self, query: RecommendQuery) -> Answer:
         """
-        Recommend pins: profile, candidates, pool, features, scores, order, reasons, log.
+        Recommend pins, log them, and remember that they were shown.
 
         Raises:
             InvalidRequest: If the limit is over the ceiling.
-            NotFound: If the catalogue does not know the query pin.
+            NotFound: If nobody knows the query pin.
             NotReady: If there is no catalogue.
             Unavailable: If no candidates can be had, nor anything in their place.
         """
+        now = self._clock()
+        run = self.run(query, now)
+        answer = answer_of(run)
+        shown = run.arrangement.order[: query.limit]
+        self._impressions.record(
+            answer, run.scored.features[shown], time=now, as_of_us=run.context.world.as_of_us
+        )
+        self._memory.note_shown(answer, now)
+        self._memory.note_acts(query.user_id, run.profile.recent_actions)
+        return answer
+
+    def run(self, query: RecommendQuery, now: float) -> Run:
+        """Profile, candidates, pool, features, scores, order, reasons; nothing is logged."""
         if not 1 <= query.limit <= self._config.limit_max:
             raise InvalidRequest(f"must be 1 to {self._config.limit_max}", field="limit")
-        now = self._clock()
         world = self._artifacts.world()
         profile = self._upstream.profile(query.user_id)
         query = replace(query, viewer=viewer_of(query.viewer, profile))
-        ask = make_ask(query, profile, now=now, config=self._config)
-        candidates = self._upstream.candidates(ask, world).without_live()
+        plan = Plan(insert_count_max=self._config.memboost_insert_count_max)
+        ask = make_ask(query, profile, now=now, config=self._config, quotas=plan.quotas)
+        candidates = self._upstream.candidates(ask, world)
         world = replace(world, live=candidates.live)
         query_row = _query_row(world, query.query_pin_id, candidates)
+        remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
+        candidates = self._with_winners(query, plan, candidates, remembered, world, now)
         excluded_rows = world.rows((*ask.excluded_pin_ids, query.query_pin_id))
-        everything = without_owners(
-            merge(candidates, excluded_rows=excluded_rows), world, ask.excluded_owner_ids
-        )
-        pool = keep_most_promising(everything, self._config.pool_size_max)
+        everything = merge(candidates, excluded_rows=excluded_rows)
+        allowed = without_owners(everything, world, ask.excluded_owner_ids)
+        pool = keep_most_promising(allowed, self._config.pool_size_max)
         context = make_context(
-            world, profile, query.viewer, surface=query.surface, query_row=query_row, now=now
+            world,
+            profile,
+            query.viewer,
+            surface=query.surface,
+            query_row=query_row,
+            now=now,
+            context=query.context,
+            memboost=None if remembered.memory.is_empty else remembered,
         )
-        answer, features = self._rank(
-            pool, candidates, context, profile, request=query, limit=query.limit
+        serving = self._rankers.serving(query.surface)
+        scored = self._scored(pool, context, serving, remembered)
+        arrangement = arrange(
+            pool,
+            candidates,
+            context,
+            scored,
+            plan,
+            surface=query.surface,
+            limit=query.limit,
+            promoted={},
         )
-        self._impressions.record(answer, features, time=now, as_of_us=world.as_of_us)
-        return answer
+        return Run(
+            query=query,
+            plan=plan,
+            ask=ask,
+            profile=profile,
+            candidates=candidates,
+            everything=everything,
+            pool=pool,
+            context=context,
+            serving=serving,
+            remembered=remembered,
+            scored=scored,
+            arrangement=arrangement,
+        )
 
     def rank(self, query: RankQuery) -> Answer:
         """
@@ -116,80 +176,90 @@ class Recommender:
         world = self._artifacts.world()
         query_row = _query_row(world, query.query_pin_id)
         profile = self._upstream.profile(query.user_id)
-        viewer = viewer_of(query.viewer, profile)
         rows = world.catalogue.pin_ids.rows(query.pin_ids)
         unknown = tuple(query.pin_ids[place] for place in np.flatnonzero(rows < 0).tolist())
         pool = pool_of(rows[rows >= 0])
+        remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
         context = make_context(
             world,
             profile,
-            viewer,
+            viewer_of(query.viewer, profile),
             surface=query.surface,
             query_row=query_row,
             now=self._clock(),
+            context=query.context,
+            memboost=None if remembered.memory.is_empty else remembered,
         )
-        answer, _ = self._rank(
-            pool,
-            Candidates.none(),
-            context,
-            profile,
-            request=query,
-            limit=len(pool),
-            unknown_pin_ids=unknown,
+        serving = self._rankers.serving(query.surface)
+        scored = self._scored(pool, context, serving, remembered)
+        run = Run(
+            query=query,
+            plan=Plan(),
+            ask=None,
+            profile=profile,
+            candidates=Candidates.none(),
+            everything=pool,
+            pool=pool,
+            context=context,
+            serving=serving,
+            remembered=remembered,
+            scored=scored,
+            arrangement=arrange_by_score(scored),
         )
-        return answer
+        return replace(answer_of(run), unknown_pin_ids=unknown)
 
-    def _rank(
+    def _with_winners(
         self,
-        pool: Pool,
+        query: RecommendQuery,
+        plan: Plan,
         candidates: Candidates,
-        context: FeatureContext,
-        profile: Profile,
-        *,
-        request: RecommendQuery | RankQuery,
-        limit: int,
-        unknown_pin_ids: tuple[str, ...] = (),
-    ) -> tuple[Answer, NDArray[np.float32]]:
-        """Features, scores, order and reasons of a pool; with the features of what is shown."""
-        serving = self._rankers.serving(request.surface)
-        features = feature_rows(pool, context)
-        scores = serving.ranker.score(features)
-        order = best_first(scores)
-        if request.surface == Surface.HOME_FEED:
-            order = share_places(order, pool.is_led_by_popularity(), limit)
-            order = place_recent(order, near_recent(pool, candidates))
-        positions = order[:limit]
-        generations = _generations(context.world, profile, candidates, serving.generation)
-        answer = Answer(
-            list_id=_list_id(request, generations),
-            request_id=request.request_id,
-            user_id=request.user_id,
-            surface=request.surface,
-            query_pin_id=request.query_pin_id,
-            pins=explain(pool, candidates, context, positions=positions, scores=scores),
-            missing=_missing(context.world, profile, candidates, serving.missing_reason),
-            is_cold_start=profile.is_cold_start,
-            profile_age=max(0.0, context.now - profile.batch_time) if profile.batch_time else None,
-            generations=generations,
-            model=serving.ranker.model,
-            candidate_count=len(pool),
-            unknown_pin_ids=unknown_pin_ids,
+        remembered: UnderQuery,
+        world: World,
+        now: float,
+    ) -> Candidates:
+        """
+        Put remembered winners back among the candidates of a query pin.
+
+        Not on the home feed, where they would be the charts, and not under a filter, which only
+        candidate_service can judge.
+        """
+        wants = query.query_pin_id and plan.insert_count_max and query.filter.is_empty
+        if not wants or remembered.memory.is_empty:
+            return candidates
+        return insert_winners(
+            candidates,
+            remembered,
+            world,
+            query_pin_id=query.query_pin_id,
+            config=self._config,
+            showable=self._upstream.showable,
+            now=now,
         )
-        return answer, features[positions]
+
+    def _scored(
+        self, pool: Pool, context: FeatureContext, serving: Serving, remembered: UnderQuery
+    ) -> Scored:
+        return score_pool(
+            pool,
+            context,
+            serving.ranker,
+            remembered=None if remembered.memory.is_empty else remembered,
+            gain_default=self._config.memboost_gain,
+        )
+
+
+def arrange_by_score(scored: Scored) -> Arrangement:
+    """By score alone: for pins that the caller named."""
+    order = best_first(scored.scores)
+    return Arrangement(order, (("score", order),))
 
 
 def without_owners(pool: Pool, world: World, owner_ids: tuple[str, ...]) -> Pool:
     """The candidates that none of these owns; pins of unknown owners stay."""
     if not owner_ids or not len(pool):
         return pool
-    keys = np.array([owner_key(owner) for owner in owner_ids], np.uint64)
-    is_owned = np.isin(world.owner_keys(pool.rows), keys)
+    is_owned = np.isin(world.owner_keys(pool.rows), keys_of(owner_ids))
     return pool.take(np.flatnonzero(~is_owned)) if is_owned.any() else pool
-
-
-def best_first(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Places of the scores, highest first; equal ones keep their order, intp[n]."""
-    return np.argsort(-scores, kind="stable")
 
 
 def _query_row(world: World, query_pin_id: str, candidates: Candidates | None = None) -> int:
@@ -215,28 +285,3 @@ def _query_row(world: World, query_pin_id: str, candidates: Candidates | None = 
             hint="import the pin and build the catalogue, or ask with another pin",
         )
     return row
-
-
-def _generations(
-    world: World, profile: Profile, candidates: Candidates, ranker_generation: str
-) -> Mapping[str, str]:
-    """Everything that took part, by artifact."""
-    parts = {**world.generations, **dict(candidates.generations)}
-    parts["profiles"] = profile.generation
-    parts["ranker"] = ranker_generation
-    return {artifact: generation for artifact, generation in parts.items() if generation}
-
-
-def _missing(
-    world: World, profile: Profile, candidates: Candidates, ranker_reason: str
-) -> tuple[tuple[str, str], ...]:
-    """Everything that is not as it should be, by part."""
-    parts = (("profile", profile.missing_reason), ("ranker", ranker_reason))
-    own = tuple((part, reason) for part, reason in parts if reason)
-    return (*own, *candidates.missing, *world.missing)
-
-
-def _list_id(request: RecommendQuery | RankQuery, generations: Mapping[str, str]) -> str:
-    """32 hex digits: the same for the same request over the same generations."""
-    told = repr((request, sorted(generations.items()))).encode()
-    return blake2b(told, digest_size=16).hexdigest()

@@ -8,9 +8,11 @@ import numpy as np
 from corkboard.ranking.v1 import ranking_service_pb2
 from corkboard.ranking.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
 from ranking_service.config import RankingConfig
+from ranking_service.confirmations import Confirmations, confirmations_folder
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.impressions import GenerationTimes, ImpressionLog
+from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.pool import pool_of
 from ranking_service.profile import Profile
 from ranking_service.query import Surface, Viewer
@@ -53,7 +55,12 @@ def build(config: RankingConfig) -> Server:
     root = config.data_root / "generations"
     store = GenerationStore(root)
     artifacts = Artifacts(store)
-    rankers = Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES)
+    rankers = Rankers(
+        store,
+        make_hand_tuned(),
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+    )
     impressions = ImpressionLog(
         EventLog(config.data_root / "live" / "impressions" / config.impression_log_name),
         queue_count_max=config.impression_queue_count_max,
@@ -68,19 +75,33 @@ def build(config: RankingConfig) -> Server:
         token_file=config.token_file,
     )
     channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
+    clock = system_clock(config.fixed_time)
+    memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
     recommender = Recommender(
         artifacts=artifacts,
         rankers=rankers,
         upstream=Upstream(make_stubs(*channels), config, metrics),
         impressions=impressions,
+        memory=memboost,
         config=config,
-        clock=system_clock(config.fixed_time),
+        clock=clock,
     )
-    servicer = RankingServicer(recommender, rankers, limit_default=config.limit_default)
-    watcher = GenerationWatcher((*artifacts.lives, rankers.live), config.generation_poll_seconds)
+    confirmations = Confirmations(
+        EventLog(confirmations_folder(config.data_root) / config.impression_log_name),
+        config,
+        clock,
+        memboost.note_confirmed,
+    )
+    servicer = RankingServicer(
+        recommender, rankers, memboost, confirmations, config=config, clock=clock
+    )
+    watcher = GenerationWatcher(
+        (*artifacts.lives, rankers.live, memboost.live), config.generation_poll_seconds
+    )
 
     def start() -> None:
         warm_up(artifacts, rankers)
+        memboost.start()
         watcher.start()
 
     def close() -> None:
@@ -88,6 +109,8 @@ def build(config: RankingConfig) -> Server:
         for channel in channels:
             channel.close()
         impressions.close()
+        memboost.close()
+        confirmations.close()
 
     return Server(
         config,

@@ -8,6 +8,10 @@ from google.protobuf.duration_pb2 import Duration
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
 from ranking_service.answer import Answer, RankedPin
+from ranking_service.config import RankingConfig
+from ranking_service.confirmations import Confirmations
+from ranking_service.memboost.keeper import MemboostKeeper
+from ranking_service.memboost.servicer import MemboostVerbs
 from ranking_service.query import (
     Origin,
     PinFilter,
@@ -20,23 +24,43 @@ from ranking_service.query import (
 )
 from ranking_service.ranker import HAND_TUNED, Rankers
 from ranking_service.recommend import Recommender
+from ranking_service.scoring import gain_of
 from service_runtime.call_context import current_request_id
+from service_runtime.clock import Clock
 
 
-class RankingServicer(RankingServiceServicer):
+class RankingServicer(MemboostVerbs, RankingServiceServicer):
     """
     RankingService over gRPC.
 
     Args:
         recommender: Answers requests.
         rankers: The models.
-        limit_default: Pins in an answer without a limit.
+        memory: The Memboost counters.
+        confirmations: What clients showed.
+        config: Defaults.
+        clock: Unix seconds.
     """
 
-    def __init__(self, recommender: Recommender, rankers: Rankers, *, limit_default: int) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        rankers: Rankers,
+        memory: MemboostKeeper,
+        confirmations: Confirmations,
+        *,
+        config: RankingConfig,
+        clock: Clock,
+    ) -> None:
+        super().__init__(memory, confirmations, self._gain, clock)
         self._recommender = recommender
         self._rankers = rankers
-        self._limit_default = limit_default
+        self._limit_default = config.limit_default
+        self._gain_default = config.memboost_gain
+
+    def _gain(self, is_related: bool) -> float:  # noqa: FBT001  it is what the gain depends on
+        surface = Surface.RELATED_PINS if is_related else Surface.HOME_FEED
+        return gain_of(self._rankers.serving(surface).ranker, self._gain_default)
 
     def RecommendPins(
         self, request: pb.RecommendPinsRequest, context: grpc.ServicerContext

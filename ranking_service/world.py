@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from ranking_service.side_tables import NO_SIDE_TABLES, SideArtifacts, SideTable
 from service_runtime.errors import NotReady
 from service_runtime.generation_store import GenerationStore
 from service_runtime.live import Live
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +66,47 @@ class World:
         live = self.live
         if live is None:
             return self.catalogue.pin_ids.ids(rows)
-        known = self.catalogue.pin_ids.ids(np.where(rows < live.base_count, rows, np.int32(0)))
-        for place in np.flatnonzero(rows >= live.base_count).tolist():
-            known[place] = live.ids[rows[place] - live.base_count]
-        return known
+        is_live = rows >= live.base_count
+        known = iter(self.catalogue.pin_ids.ids(rows[~is_live]))
+        young = (live.ids[row - live.base_count] for row in rows[is_live].tolist())
+        return [next(young) if is_young else next(known) for is_young in is_live.tolist()]
 
     def owner_keys(self, rows: NDArray[np.int32]) -> NDArray[np.uint64]:
-        """`catalogue.owner_key` of each row's owner, uint64[n]; 0 = not known."""
-        live = self.live
-        if live is None:
-            return self.catalogue.owner_keys[rows]
-        is_live = rows >= live.base_count
-        keys = self.catalogue.owner_keys[np.where(is_live, np.int32(0), rows)]
-        keys[is_live] = live.owner_keys[rows[is_live] - live.base_count]
-        return keys
+        """Key of each row's owner, uint64[n]; 0 = not known."""
+        young = None if self.live is None else self.live.owner_keys
+        return self._joined(rows, self.catalogue.owner_keys, young)
+
+    def pin_keys(self, rows: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """Key of each row's pin, uint64[n]."""
+        young = None if self.live is None else self.live.pin_keys
+        return self._joined(rows, self.catalogue.pin_keys, young)
+
+    def language_codes(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Language of each row in the catalogue's numbers, int32[n]; -1 = not known."""
+        young = None if self.live is None else self.live.language_codes
+        return self._joined(rows, self.catalogue.languages.codes, young)
+
+    def country_codes(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Country of each row in the catalogue's numbers, int32[n]; -1 = not known."""
+        young = None if self.live is None else self.live.country_codes
+        return self._joined(rows, self.catalogue.countries.codes, young)
+
+    def creation_times(self, rows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """When each row's pin was made, Unix seconds, float64[n]; NaN = not known."""
+        young = None if self.live is None else self.live.creation_times
+        return self._joined(rows, self.catalogue.creation_times, young)
+
+    def _joined(
+        self, rows: NDArray[np.int32], known: NDArray[Value], young: NDArray[Value] | None
+    ) -> NDArray[Value]:
+        """Values of rows from a column of the catalogue and one of the young pins."""
+        if young is None:
+            return known[rows]
+        is_live = rows >= known.size
+        values = np.empty(rows.size, known.dtype)
+        values[~is_live] = known[rows[~is_live]]
+        values[is_live] = young[rows[is_live] - known.size]
+        return values
 
     @property
     def dimension(self) -> int:

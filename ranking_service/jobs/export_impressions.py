@@ -1,13 +1,14 @@
 """
 Impression logs to Parquet files by day, for training and for anyone's analysis.
 
-Each log below `live/impressions` is read from where the last export ended. The files of one export
-are complete before its end is remembered, so a run that was killed is simply done again.
+What was answered goes to `events/impressions`, what clients confirmed to `events/shown`. Each log
+below `live/impressions` and `live/shown` is read from where the last export ended. The files of one
+export are complete before its end is remembered, so a run that was killed is simply done again.
 """
 
 import os
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking_service.config import RankingConfig
+from ranking_service.confirmations import confirmations_folder, confirmed_table
 from ranking_service.impressions import impression_table
 from service_runtime.errors import Corrupted
 from service_runtime.event_log import read_log
@@ -39,19 +41,39 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     """
     out: Path = context.arguments.out or context.data_root / "events" / "impressions"
     report = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
-    root = context.data_root / "live" / "impressions"
-    folders = sorted(path for path in root.glob("*") if path.is_dir())
-    advance = context.progress("exporting impression logs", len(folders))
-    for folder in folders:
-        for name, count in export_log(folder, out, as_of_us=context.as_of_us).items():
+    shown = context.data_root / "events" / "shown"
+    logs = [
+        (folder, target, table_of)
+        for root, target, table_of in (
+            (context.data_root / "live" / "impressions", out, impression_table),
+            (confirmations_folder(context.data_root), shown, confirmed_table),
+        )
+        for folder in sorted(path for path in root.glob("*") if path.is_dir())
+    ]
+    advance = context.progress("exporting impression logs", len(logs))
+    for folder, target, table_of in logs:
+        counts = export_log(folder, target, as_of_us=context.as_of_us, table_of=table_of)
+        for name, count in counts.items():
             report[name] += count
         advance(1)
     return {**report, "out": str(out)}
 
 
-def export_log(folder: Path, out: Path, *, as_of_us: int) -> dict[str, int]:
+def export_log(
+    folder: Path,
+    out: Path,
+    *,
+    as_of_us: int,
+    table_of: Callable[[bytes], pa.Table] = impression_table,
+) -> dict[str, int]:
     """
     Export one log from where it was left; stops before the first record at or after *as_of_us*.
+
+    Args:
+        folder: Of the log.
+        out: Where the files go.
+        as_of_us: Records from here on stay for the next time.
+        table_of: Rows of a record.
 
     Returns:
         The counts of `run`.
@@ -64,7 +86,7 @@ def export_log(folder: Path, out: Path, *, as_of_us: int) -> dict[str, int]:
     position = start
     for record in read_log(folder, start):
         try:
-            table = impression_table(record.payload)
+            table = table_of(record.payload)
         except Corrupted:
             counts["damaged"] += 1
             position = record.position_after

@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ranking_service.arrange import best_first
 from ranking_service.config import RankingConfig
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.memboost.memory import NO_MEMORY
 from ranking_service.pool import merge
 from ranking_service.profile import RecentActions, empty_profile
 from ranking_service.query import RankQuery, RecommendQuery, RequestContext, Surface, Viewer
 from ranking_service.ranker import Rankers
-from ranking_service.recommend import Recommender, best_first
+from ranking_service.recommend import Recommender
 from ranking_service.world import Artifacts
 from service_runtime.errors import InvalidRequest, NotFound, NotReady
 from service_runtime.generation_store import GenerationStore
 from tests.ranking_service.worlds import (
     NOW,
     KeptImpressions,
+    KeptMemory,
     StillUpstream,
     make_candidates,
     make_list,
@@ -55,7 +58,12 @@ def store(tmp_path_factory: Any) -> Any:
 
 
 def make(
-    store: Any, *, candidates: Any = CANDIDATES, profile: Any = PROFILE, **settings: Any
+    store: Any,
+    *,
+    candidates: Any = CANDIDATES,
+    profile: Any = PROFILE,
+    memory: Any = NO_MEMORY,
+    **settings: Any,
 ) -> Any:
     """A recommender over fixed services, with what it asked and logged."""
     upstream, impressions = StillUpstream(candidates, profile), KeptImpressions()
@@ -64,6 +72,7 @@ def make(
         rankers=Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES),
         upstream=upstream,
         impressions=impressions,
+        memory=KeptMemory(memory),
         config=RankingConfig(**settings),
         clock=lambda: NOW,
     )

@@ -9,7 +9,7 @@ import pytest
 from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from ranking_service.asking import CandidateAsk
-from ranking_service.catalogue import owner_key
+from ranking_service.pin_keys import key_of
 from ranking_service.profile import RecentActions
 from ranking_service.query import PinFilter, Viewer
 from ranking_service.upstream import decode_candidates, decode_profile, encode_ask
@@ -131,7 +131,7 @@ def test_young_pins_get_rows_behind_the_catalogue(tmp_path: Path) -> None:
     assert live.creation_times[0] == NOW
     assert np.isnan(live.creation_times[1])
     assert seen.ids(np.array([11, 4, 10], np.int32)) == ["other", pin_id(4), "young"]
-    assert seen.owner_keys(np.array([10, 4], np.int32)).tolist() == [owner_key("o"), 0]
+    assert seen.owner_keys(np.array([10, 4], np.int32)).tolist() == [key_of("o"), 0]
     assert candidates.groups_of(np.array([4, 11, 10], np.int32)).tolist() == [0, 7, 7]
     assert candidates.without_live().lists[0].rows.tolist() == [-1, 4, -1, -1]
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ranking_service.answer import Answer
 from ranking_service.asking import CandidateAsk
 from ranking_service.catalogue import STATISTIC_COUNTS
+from ranking_service.memboost.memory import NO_MEMORY, Memboost
 from ranking_service.pool import Candidates, SourceList
-from ranking_service.profile import NOBODY, Profile
+from ranking_service.profile import NOBODY, Profile, RecentActions
 from ranking_service.world import Artifacts, World
 from service_runtime.generation_store import GenerationStore
 from service_runtime.id_table import IdTable
@@ -195,3 +196,25 @@ class KeptImpressions:
     ) -> None:
         """Keep what was shown."""
         self.kept.append((answer, features, time, as_of_us))
+
+
+class KeptMemory:
+    """Memboost that a test hands in; keeps what was noted."""
+
+    def __init__(self, memory: Memboost = NO_MEMORY) -> None:
+        self.memory = memory
+        self.shown: list[Answer] = []
+        self.acts: list[tuple[str, RecentActions]] = []
+
+    def current(self) -> Memboost:
+        """What was handed in."""
+        return self.memory
+
+    def note_shown(self, answer: Answer, time: float) -> None:
+        """Keep the answer."""
+        del time
+        self.shown.append(answer)
+
+    def note_acts(self, user_id: str, recent: RecentActions) -> None:
+        """Keep the actions."""
+        self.acts.append((user_id, recent))
