@@ -20,7 +20,7 @@ class ContentConfig(ServiceConfig):
         1.0, gt=0, le=100, description="Of the list by vectors of text beside BM25's (1). Guess."
     )
     text_search_gram_boost: float = Field(
-        0.5,
+        0.25,
         ge=0,
         le=10,
         description="What grams of letters count beside words (1) in a search; 0 = not. Measured.",

@@ -41,6 +41,8 @@ FEW_ROWS: Final = 5000
 EXAMINED_MAX: Final = 65_536
 """Most matches that are looked through for allowed ones."""
 QUERY_WORD_COUNT_MAX: Final = 64
+BOOSTS: Final = {WORDS: 1.0, DESCRIPTION: 0.5, BOARDS: 0.3, GRAMS: 0.25}
+"""What a match counts by field: grams measured, the others guesses."""
 
 Found = tuple[NDArray[np.int32], NDArray[np.float32]]
 
@@ -56,7 +58,7 @@ class SearchSettings:
     """
 
     boosts: Mapping[str, float] = field(
-        default_factory=lambda: {WORDS: 1.0, DESCRIPTION: 0.5, BOARDS: 0.3, GRAMS: 0.5}
+        default_factory=lambda: dict(BOOSTS)
     )
     term_count: int = 16
     vector_weight: float = 1.0

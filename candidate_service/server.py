@@ -28,12 +28,15 @@ from candidate_service.live.segment import LivePart
 from candidate_service.live.servicer import LiveCalls
 from candidate_service.live.writes import LiveWrites
 from candidate_service.pin_groups import BoardGroups
+from candidate_service.pin_search import PinSearch
 from candidate_service.pin_vectors import open_vectors
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
 from candidate_service.save_index import SaveIndex
+from candidate_service.search_servicer import search_parts
 from candidate_service.selection import Screen
 from candidate_service.servicer import CallLimits, CandidateServicer, Parts
 from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
+from candidate_service.sources.text_search import search_settings
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.access import Role
 from service_runtime.config import core_count
@@ -90,6 +93,7 @@ def build(config: CandidateConfig) -> Server:
     parts = Parts(
         served=artifacts.served,
         view=PinView(artifacts.served, vectors_of(artifacts)),
+        search=search_parts(artifacts, PinSearch(search_settings(config))),
         live=LiveCalls(
             LiveWrites(
                 journal,

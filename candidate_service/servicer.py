@@ -32,6 +32,7 @@ from candidate_service.pin_groups import BoardGroups
 from candidate_service.pins.servicer import PinVerbs, encode_live_pin
 from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
 from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status, Tally
+from candidate_service.search_servicer import SearchParts, SearchVerbs
 from candidate_service.selection import Cap, Screen
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
@@ -73,6 +74,7 @@ class Parts:
     Attributes:
         served: Gives the catalogue with its changes.
         view: Looks pins up.
+        search: Finds pins by words.
         live: Takes writes in.
         retrieval: The sources.
         filters: Which pins may be in an answer.
@@ -85,6 +87,7 @@ class Parts:
 
     served: Callable[[], Served]
     view: PinView
+    search: SearchParts
     live: LiveCalls
     retrieval: Retrieval
     filters: Filters
@@ -95,12 +98,13 @@ class Parts:
     clock: Callable[[], float]
 
 
-class CandidateServicer(PinVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer):
+class CandidateServicer(PinVerbs, SearchVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer):
     """CandidateService: what could be shown."""
 
     def __init__(self, parts: Parts, limits: CallLimits) -> None:
         """Serve from opened artifacts."""
         PinVerbs.__init__(self, parts.view)
+        SearchVerbs.__init__(self, parts.search, lambda *asked: self._allowed(*asked).rows)
         LiveVerbs.__init__(self, parts.live)
         self._parts = parts
         self._limits = limits
@@ -125,7 +129,9 @@ class CandidateServicer(PinVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer)
         context.add_callback(stop.cancel)
         return stop
 
-    def _allowed(self, request: wire.RetrieveCandidatesRequest, served: Served) -> Allowed:
+    def _allowed(
+        self, request: wire.RetrieveCandidatesRequest | wire.SearchPinsRequest, served: Served
+    ) -> Allowed:
         filters = self._parts.filters
         wanted = decode_wanted(request.filter, request.viewer, filters)
         return filters.allowed(served.catalogue, served.live, wanted, now_us=self._parts.now_us())

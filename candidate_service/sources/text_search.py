@@ -19,10 +19,10 @@ from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.content_vectors import or_none, vector_of
 from candidate_service.live_text import LiveText
-from candidate_service.pin_search import Found, PinSearch, SearchSettings, Space
+from candidate_service.pin_search import BOOSTS, Found, PinSearch, SearchSettings, Space
 from candidate_service.selection import best_of
 from candidate_service.source_registry import SourceContext, SourcePlugin
-from candidate_service.text_index import PinText, TextIndex, open_text_index, texts_of
+from candidate_service.text_index import GRAMS, PinText, TextIndex, open_text_index, texts_of
 from candidate_service.vector_index import VectorIndex, open_index
 
 NAME: Final = "text_search"
@@ -30,7 +30,9 @@ NAME: Final = "text_search"
 
 def search_settings(config: CandidateConfig) -> SearchSettings:
     """Return how much what counts, as configured."""
+    boosts = {**BOOSTS, GRAMS: config.text_search_gram_boost}
     return SearchSettings(
+        boosts={field: boost for field, boost in boosts.items() if boost > 0},
         term_count=config.text_search_term_count,
         vector_weight=config.text_search_vector_weight,
     )
