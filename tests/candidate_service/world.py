@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,18 @@ def write_saves(
     saves: Sequence[tuple[str, str] | tuple[str, str, int]],
     *,
     file: str = "a",
+    titles: Mapping[str, str] | None = None,
+    user_id: str | None = None,
 ) -> None:
-    """Import saves, each (board, pin) or (board, pin, time in microseconds)."""
+    """Import saves, each (board, pin) or (board, pin, time in microseconds); titles by board."""
     rows = [
         {
             "save_id": f"{file}{number}",
             "board_id": save[0],
             "pin_id": save[1],
             "save_time_us": save[2] if len(save) == 3 else None,
+            "board_title": (titles or {}).get(save[0]),
+            "user_id": user_id,
             "import_seq": number,
         }
         for number, save in enumerate(saves)
