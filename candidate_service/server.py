@@ -11,9 +11,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from candidate_service import pin_vectors, save_index
+from candidate_service import graph, pin_vectors, save_index
 from candidate_service.artifacts import Artifacts
+from candidate_service.boards import BoardFinder
 from candidate_service.candidate import CandidateQuery, Segment, Stop
+from candidate_service.candidate_encoding import CallLimits
 from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.duplicates import duplicates_of
@@ -34,7 +36,7 @@ from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
 from candidate_service.save_index import SaveIndex
 from candidate_service.search_servicer import search_parts
 from candidate_service.selection import Screen
-from candidate_service.servicer import CallLimits, CandidateServicer, Parts
+from candidate_service.servicer import CandidateServicer, Parts
 from candidate_service.source_registry import SourceContext, SourcePlugin, load_plugins
 from candidate_service.sources.text_search import search_settings
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
@@ -94,6 +96,8 @@ def build(config: CandidateConfig) -> Server:
         served=artifacts.served,
         view=PinView(artifacts.served, vectors_of(artifacts)),
         search=search_parts(artifacts, PinSearch(search_settings(config))),
+        boards=BoardFinder(walker),
+        graph_generation=partial(artifacts.generation, graph.ARTIFACT),
         live=LiveCalls(
             LiveWrites(
                 journal,
@@ -116,6 +120,7 @@ def build(config: CandidateConfig) -> Server:
         grace_s=config.source_grace_ms / 1000,
         medoid_sample_count=config.medoid_sample_count,
         medoid_count_max=config.medoid_count_max,
+        query_half_life_days=config.query_half_life_days,
     )
     servicer = CandidateServicer(parts, limits)
     artifacts.follow(journal)

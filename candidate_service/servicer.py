@@ -4,67 +4,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
-import numpy as np
-from google.protobuf.duration_pb2 import Duration
-from numpy.typing import NDArray
 
-from candidate_service import catalogue
 from candidate_service.artifacts import Served
-from candidate_service.candidate import (
-    CandidateQuery,
-    QueryMerge,
-    Segment,
-    SourceFigures,
-    Stop,
-    TellsFigures,
+from candidate_service.boards import BoardFinder
+from candidate_service.boards_servicer import BoardParts, BoardVerbs
+from candidate_service.candidate import CandidateQuery, Stop
+from candidate_service.candidate_encoding import (
+    CallLimits,
+    decode_limits,
+    decode_pins,
+    decode_query,
+    decode_wanted,
+    encode_candidates,
+    encode_source,
+    encode_sources,
 )
 from candidate_service.duplicates import Duplicates
-from candidate_service.filters import Allowed, Filters, Wanted, age_between, conjunction, local_to
+from candidate_service.filters import Allowed, Filters, Wanted
 from candidate_service.live.pin_view import PinView
-from candidate_service.live.segment import LiveSegment
 from candidate_service.live.servicer import LiveCalls, LiveVerbs
-from candidate_service.live_vectors import LiveVectors
 from candidate_service.pin_groups import BoardGroups
-from candidate_service.pins.servicer import PinVerbs, encode_live_pin
-from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
-from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status, Tally
+from candidate_service.pins.servicer import PinVerbs
+from candidate_service.retrieval import Retrieval
 from candidate_service.search_servicer import SearchParts, SearchVerbs
 from candidate_service.selection import Cap, Screen
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.call_context import remaining_seconds
-from service_runtime.errors import InvalidRequest, NotReady
 
 ENCODING_MARGIN_S = 0.005
 """Kept of a call's deadline for uniting and encoding the lists."""
-
-_STATUSES = {
-    Status.OK: wire.SOURCE_STATUS_OK,
-    Status.LATE: wire.SOURCE_STATUS_LATE,
-    Status.FAILED: wire.SOURCE_STATUS_FAILED,
-    Status.NOT_READY: wire.SOURCE_STATUS_NOT_READY,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CallLimits:
-    """What bounds one call.
-
-    Attributes:
-        deadline_s: Time for all sources together.
-        grace_s: How much longer answers are taken.
-        medoid_sample_count: How many medoids are sampled when a request does not say.
-        medoid_count_max: How many are queried when all of them are asked for.
-    """
-
-    deadline_s: float
-    grace_s: float
-    medoid_sample_count: int
-    medoid_count_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +48,8 @@ class Parts:
         served: Gives the catalogue with its changes.
         view: Looks pins up.
         search: Finds pins by words.
+        boards: Finds boards by walks.
+        graph_generation: Id of the graph that serves, or raises NotReady.
         live: Takes writes in.
         retrieval: The sources.
         filters: Which pins may be in an answer.
@@ -88,6 +63,8 @@ class Parts:
     served: Callable[[], Served]
     view: PinView
     search: SearchParts
+    boards: BoardFinder
+    graph_generation: Callable[[], str]
     live: LiveCalls
     retrieval: Retrieval
     filters: Filters
@@ -98,7 +75,9 @@ class Parts:
     clock: Callable[[], float]
 
 
-class CandidateServicer(PinVerbs, SearchVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer):
+class CandidateServicer(
+    PinVerbs, SearchVerbs, BoardVerbs, LiveVerbs, wire_grpc.CandidateServiceServicer
+):
     """CandidateService: what could be shown."""
 
     def __init__(self, parts: Parts, limits: CallLimits) -> None:
@@ -106,6 +85,23 @@ class CandidateServicer(PinVerbs, SearchVerbs, LiveVerbs, wire_grpc.CandidateSer
         PinVerbs.__init__(self, parts.view)
         SearchVerbs.__init__(self, parts.search, lambda *asked: self._allowed(*asked).rows)
         LiveVerbs.__init__(self, parts.live)
+        BoardVerbs.__init__(
+            self,
+            BoardParts(
+                served=parts.served,
+                finder=parts.boards,
+                generation=parts.graph_generation,
+                allowed=lambda served: (
+                    parts.filters.allowed(
+                        served.catalogue, served.live, Wanted(), now_us=parts.now_us()
+                    ).rows
+                ),
+                stop=self._stop,
+                now_us=parts.now_us,
+                half_life_days=limits.query_half_life_days,
+                medoid_sample_count=limits.medoid_sample_count,
+            ),
+        )
         self._parts = parts
         self._limits = limits
 
@@ -114,7 +110,7 @@ class CandidateServicer(PinVerbs, SearchVerbs, LiveVerbs, wire_grpc.CandidateSer
     ) -> wire.RetrieveCandidatesResponse:
         stop = self._stop(context)
         served = self._parts.served()
-        queried = decode_pins(request, served.live, self._limits)
+        queried = decode_pins(request, served.live, self._limits, self._parts.now_us())
         allowed = self._allowed(request, served)
         query = decode_query(request, served.live, queried, allowed, stop)
         limits = decode_limits(request, self._parts.retrieval.sources)
@@ -155,240 +151,4 @@ class CandidateServicer(PinVerbs, SearchVerbs, LiveVerbs, wire_grpc.CandidateSer
             encode_source(enabled, retrieval.tally(name), self._parts.as_of_us)
             for name, enabled in retrieval.sources.items()
         ]
-        return encode_sources(sources, self._parts)
-
-
-def decode_pins(
-    request: wire.RetrieveCandidatesRequest, live: LiveSegment, limits: CallLimits
-) -> QueriedPins:
-    """Return the pins to start from, medoids sampled or the most important ones."""
-    medoids = list(request.medoids)
-    sample_count = request.medoid_sample_count or limits.medoid_sample_count
-    if request.medoid_choice == wire.MEDOID_CHOICE_ALL:
-        medoids.sort(key=lambda pin: -pin.weight)
-        medoids = medoids[: limits.medoid_count_max]
-        sample_count = len(medoids)
-    return choose_queried_pins(
-        live,
-        _weighted(request.query_pins),
-        _weighted(medoids),
-        sample_count=sample_count,
-        seed=request.seed,
-    )
-
-
-def _weighted(pins: Sequence[wire.QueryPin]) -> WeightedPins:
-    return WeightedPins(
-        [pin.pin_id for pin in pins], np.array([pin.weight for pin in pins], np.float64)
-    )
-
-
-def decode_wanted(asked: wire.PinFilter, viewer: wire.Viewer, filters: Filters) -> Wanted:
-    """Return what a request asks of the pins in its answer.
-
-    Raises:
-        FilterInvalid: The filter cannot be read.
-        InvalidRequest: Local pins are wanted, and nobody knows what is local.
-    """
-    read = filters.read(asked.expression, asked.name, asked.parameters)
-    parts = [] if read is None else [read]
-    parts += age_between(
-        _seconds(asked.age_min) if asked.HasField("age_min") else None,
-        _seconds(asked.age_max) if asked.HasField("age_max") else None,
-    )
-    if asked.is_local_only:
-        local = local_to(viewer.language, viewer.country)
-        if not local:
-            raise InvalidRequest(
-                "local pins need to know where the viewer is",
-                hint="set viewer.language or viewer.country",
-                field="filter.is_local_only",
-                reason="VIEWER_UNKNOWN",
-            )
-        parts += local
-    return Wanted(conjunction(parts), tuple(asked.excluded_owner_ids))
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
-
-
-def decode_query(
-    request: wire.RetrieveCandidatesRequest,
-    live: LiveSegment,
-    queried: QueriedPins,
-    allowed: Allowed,
-    stop: Stop,
-) -> CandidateQuery:
-    """Return what the sources are asked."""
-    viewer, asked = request.viewer, request.filter
-    is_best = request.query_merge == wire.QUERY_MERGE_BEST_SCORE
-    return CandidateQuery(
-        query_rows=queried.rows,
-        weights=queried.weights,
-        seed=request.seed,
-        segment=Segment(viewer.language, viewer.country, viewer.segment),
-        stop=stop,
-        excluded_rows=np.sort(_known_rows(live, request.excluded_pin_ids)),
-        live=live,
-        allowed=allowed.rows,
-        shared=allowed.shared,
-        session_rows=_known_rows(live, request.session_pin_ids),
-        declared_rows=_known_rows(live, request.declared_pin_ids),
-        query_text=request.query_text,
-        merge=QueryMerge.BEST_SCORE if is_best else QueryMerge.ROUND_ROBIN,
-        age_max_s=_seconds(asked.age_max) if asked.HasField("age_max") else None,
-        is_local_only=asked.is_local_only,
-    )
-
-
-def _known_rows(live: LiveSegment, pin_ids: Sequence[str]) -> NDArray[np.int32]:
-    if not pin_ids:
-        return np.empty(0, np.int32)
-    rows = live.rows(pin_ids)
-    return rows[rows >= 0]
-
-
-def decode_limits(
-    request: wire.RetrieveCandidatesRequest, known: Mapping[str, EnabledSource]
-) -> dict[str, int]:
-    """Return the quota by source, 0 for its own; all sources when the request names none.
-
-    Raises:
-        InvalidRequest: A source is unknown or named twice.
-    """
-    limits: dict[str, int] = {}
-    for at, quota in enumerate(request.sources):
-        field = f"sources[{at}].source"
-        if quota.source not in known:
-            raise InvalidRequest(
-                f"there is no source {quota.source!r}",
-                hint=f"enabled sources: {', '.join(known)}",
-                field=field,
-                reason="UNKNOWN_SOURCE",
-            )
-        if quota.source in limits:
-            raise InvalidRequest(
-                f"{quota.source!r} is named twice", field=field, reason="REPEATED_SOURCE"
-            )
-        limits[quota.source] = quota.candidate_count
-    return limits or dict.fromkeys(known, 0)
-
-
-def encode_candidates(
-    served: Served,
-    queried: QueriedPins,
-    outcomes: Sequence[Outcome],
-    duplicates: Callable[[], Duplicates],
-) -> wire.RetrieveCandidatesResponse:
-    """Name every proposed pin once and let the lists refer to it."""
-    live = served.live
-    lists = [outcome.candidates for outcome in outcomes]
-    rows = np.concatenate([np.empty(0, np.int32), *(found.rows for found in lists)])
-    distinct, indexes = np.unique(rows, return_inverse=True)
-    ends = np.cumsum([len(found) for found in lists])[:-1]
-    return wire.RetrieveCandidatesResponse(
-        pin_ids=live.ids(distinct),
-        lists=[
-            encode_list(outcome, part)
-            for outcome, part in zip(outcomes, np.split(indexes, ends), strict=False)
-        ],
-        queried_pins=encode_queried(queried),
-        unknown_pin_ids=queried.unknown_pin_ids,
-        catalogue_generation=served.generation,
-        live_pins=encode_live_pins(live, np.concatenate([distinct, queried.rows])),
-        duplicate_groups=_groups(duplicates, distinct),
-    )
-
-
-def _groups(duplicates: Callable[[], Duplicates], rows: NDArray[np.int32]) -> list[int]:
-    try:
-        groups = duplicates().groups_of(rows)
-    except NotReady:
-        return []
-    return groups.tolist() if groups.any() else []
-
-
-def encode_live_pins(live: LiveSegment, rows: NDArray[np.int32]) -> list[wire.Pin]:
-    """Encode what is known of those pins that are younger than the catalogue, each once."""
-    young = np.unique(rows[rows >= live.base_count]).tolist()
-    vectors = live.part(LiveVectors)
-    pins = [pin for row in young if (pin := live.pin(row)) is not None]
-    return [encode_live_pin(pin, vectors.vector(pin.row)) for pin in pins]
-
-
-def encode_list(outcome: Outcome, pin_indexes: NDArray[np.intp]) -> wire.CandidateList:
-    """Encode one source's list; its pins as indexes into the answer's ids."""
-    return wire.CandidateList(
-        source=outcome.candidates.source,
-        status=_STATUSES[outcome.status],
-        reason=outcome.reason,
-        pin_indexes=pin_indexes.tolist(),
-        scores=outcome.candidates.scores.tolist(),
-        query_indexes=outcome.candidates.query_indexes.tolist(),
-        duration_us=outcome.duration_us,
-        generation=outcome.generation,
-    )
-
-
-def encode_queried(queried: QueriedPins) -> list[wire.QueriedPin]:
-    """Encode what the sources started from."""
-    return [
-        wire.QueriedPin(
-            pin_id=pin_id,
-            weight=weight,
-            is_medoid=at >= queried.query_pin_count,
-            inclusion_probability=probability,
-        )
-        for at, (pin_id, weight, probability) in enumerate(
-            zip(
-                queried.pin_ids,
-                queried.weights.tolist(),
-                queried.inclusion_probabilities.tolist(),
-                strict=True,
-            )
-        )
-    ]
-
-
-def encode_source(
-    enabled: EnabledSource, tally: Tally, as_of_us: Callable[[Sequence[str]], int | None]
-) -> wire.Source:
-    """Encode one source, whether it can be asked, and how it fared since the start."""
-    source = enabled.source
-    message = wire.Source(
-        source=source.name,
-        candidate_count=enabled.candidate_count,
-        is_ready=True,
-        answer_count=tally.answer_count,
-        late_count=tally.late_count,
-        failure_count=tally.failure_count,
-    )
-    try:
-        message.generations.update(enabled.generations())
-        figures = source.figures() if isinstance(source, TellsFigures) else SourceFigures()
-    except NotReady as fault:
-        message.is_ready, message.reason = False, fault.message
-        return message
-    message.pin_count = figures.pin_count
-    message.cache_hit_ratio = figures.cache_hit_ratio
-    if figures.sampled_recall is not None:
-        message.sampled_recall = figures.sampled_recall
-    if (time_us := as_of_us(source.artifacts)) is not None:
-        message.as_of_time.FromMicroseconds(time_us)
-    return message
-
-
-def encode_sources(sources: Sequence[wire.Source], parts: Parts) -> wire.ListSourcesResponse:
-    """Encode the sources, and the catalogue if there is one."""
-    answer = wire.ListSourcesResponse(sources=sources)
-    try:
-        served = parts.served()
-    except NotReady:
-        return answer
-    answer.pin_count = len(served.catalogue)
-    answer.catalogue_generation = served.generation
-    answer.live_change_count = served.live.change_count
-    if (time_us := parts.as_of_us([catalogue.ARTIFACT])) is not None:
-        answer.catalogue_as_of_time.FromMicroseconds(time_us)
-    return answer
+        return encode_sources(sources, self._parts.served, self._parts.as_of_us)
