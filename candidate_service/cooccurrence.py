@@ -3,7 +3,8 @@
     score(p, q) = sum over shared boards b of 1 / n(b)  /  sqrt(d(p) * d(q))
 
 where board b has n(b) pins and pin p is on d(p) boards: the cosine of two pins' boards, but sharing
-a small board says more than sharing one that collects everything.
+a small board says more than sharing one that collects everything. What is published has been
+weighed by agreement in words and topics (`pin_agreement`).
 """
 
 from __future__ import annotations
@@ -53,13 +54,20 @@ class NeighbourLists:
         offsets: Pin p's neighbours begin at offsets[p], int64[pins + 1].
         rows: Neighbours, int32[m], never the pin itself.
         scores: In (0, 1], float32[m], falling within a list.
+        neutral: What a score was multiplied with where nothing agreed, in (0, 1].
     """
 
     def __init__(
-        self, offsets: NDArray[np.int64], rows: NDArray[np.int32], scores: NDArray[np.float32]
+        self,
+        offsets: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        *,
+        neutral: float = 1.0,
     ) -> None:
         """Take arrays that belong together; use `open`."""
         self.offsets, self.rows, self.scores = offsets, rows, scores
+        self.neutral = neutral
 
     @classmethod
     def open(cls, generation: Generation) -> Self:
@@ -77,7 +85,8 @@ class NeighbourLists:
                 raise Corrupted(f"{path} cannot be read: {fault}", hint=_HINT) from fault
             if arrays[name].dtype != dtype:
                 raise Corrupted(f"{path} holds {arrays[name].dtype}, not {dtype}", hint=_HINT)
-        lists = cls(**arrays)
+        neutral = float(generation.manifest.details.get("neutral", 1.0))
+        lists = cls(arrays["offsets"], arrays["rows"], arrays["scores"], neutral=neutral)
         pin_count = generation.manifest.details.get("pin_count")
         ends = {int(lists.offsets[-1]), len(lists.rows), len(lists.scores)}
         if len(ends) != 1 or len(lists) != pin_count:
@@ -127,7 +136,7 @@ def count_exactly(
         advance: Told how many pins were finished.
     """
     weights = board_weights(graph)
-    scales = (1.0 / np.sqrt(np.maximum(pin_degrees(graph), 1))).astype(np.float32)
+    scales = _pin_scales(graph)
     begins = range(0, graph.pin_count, _BLOCK_PINS)
 
     def count_block(begin: int) -> tuple[NDArray[Any], ...]:
@@ -149,3 +158,41 @@ def count_exactly(
         rows.astype(np.int32),
         scores.astype(np.float32),
     )
+
+
+def overlap_with_exact(
+    lists: NeighbourLists, graph: PinBoardGraph, *, depth: int, pin_count: int, seed: int
+) -> float:
+    """Compare lists by co-occurrence alone with an exact count, on some pins.
+
+    Args:
+        lists: Of a sample.
+        graph: It was drawn from.
+        depth: How many of the best neighbours are compared; all where a pin has fewer.
+        pin_count: On how many pins, drawn among those that share a board with any.
+        seed: Of the draw.
+
+    Returns:
+        The mean share of the exact list's pins that are in the other one, in [0, 1]; 1 where no pin
+        shares a board. Neighbours that score as much as the last one in count as in it.
+    """
+    weights, scales = board_weights(graph), _pin_scales(graph)
+    totals, shares = np.zeros(graph.pin_count), list[float]()
+    for pin in np.random.default_rng(seed).permutation(graph.pin_count).tolist():
+        if len(shares) == pin_count:
+            break
+        _, rows, scores = pair_kernels.count_pairs(
+            graph.pin_edges, graph.board_edges, weights, scales, (pin, pin + 1), len(totals), totals
+        )
+        if not len(rows):
+            continue
+        wanted = min(depth, len(rows))
+        right = rows[scores >= scores[wanted - 1]]
+        begin = lists.offsets[pin]
+        found = lists.rows[begin : min(lists.offsets[pin + 1], begin + wanted)]
+        shares.append(len(np.intersect1d(found, right)) / wanted)
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def _pin_scales(graph: PinBoardGraph) -> NDArray[np.float32]:
+    return (1.0 / np.sqrt(np.maximum(pin_degrees(graph), 1))).astype(np.float32)

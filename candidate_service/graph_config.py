@@ -63,6 +63,18 @@ class GraphConfig(ServiceConfig):
     cooccurrence_pair_count: int = Field(
         2000, ge=10, le=1_000_000, description="Pairs sampled for each pin, about. Measured."
     )
+    cooccurrence_text_weight: float = Field(
+        0.5,
+        ge=0,
+        le=100,
+        description="How much agreement in words counts beside co-occurrence (1). Guess.",
+    )
+    cooccurrence_topic_weight: float = Field(
+        0.5,
+        ge=0,
+        le=100,
+        description="How much agreement in topics counts beside co-occurrence (1). Guess.",
+    )
 
     # Source: pixie.
     graph_in_memory: bool = Field(

@@ -148,7 +148,7 @@ def shortlist(scores: NDArray[np.float64], count: int, spread: float) -> NDArray
     """
     histogram = np.zeros(SHORTLIST_RANGE + 1, np.int64)
     for score in scores:
-        histogram[min(np.int64(score * spread), SHORTLIST_RANGE)] += 1
+        histogram[np.int64(min(score * spread, np.float64(SHORTLIST_RANGE)))] += 1
     least, found = SHORTLIST_RANGE + 1, 0
     while least > 0 and found < count:
         least -= 1

@@ -136,6 +136,7 @@ class LiveEdges:
         graph: Sealed, beneath.
         view: What walks read; replaced whole when it grows.
         has_changes: Whether anything is different from the graph.
+        pins_that_lost: Pins that were taken off a board since; some may be back.
     """
 
     def __init__(self, graph: PinBoardGraph, entry_count_max: int) -> None:
@@ -147,6 +148,8 @@ class LiveEdges:
         self._board_rows: dict[str, int] = {}
         self._board_ids: list[str] = []
         self._is_there: dict[tuple[int, int], bool] = {}
+        self._new_pins: dict[int, set[int]] = {}
+        self.pins_that_lost: set[int] = set()
         self._is_grouped = graph.pin_labels is not None
         self._labels: list[NDArray[np.int32]] = [
             np.empty(0, np.int32) if labels is None else labels
@@ -187,6 +190,15 @@ class LiveEdges:
         """Return the pins of a board now, int32[n]."""
         _, words, lists = self.view
         return np.asarray(live_kernels.neighbours_of(board, self.graph.board_edges, words, lists))
+
+    def pin_count_of(self, board: int) -> int:
+        """Return how many pins a board has now."""
+        rows = np.array([board], np.int32)
+        return int(live_kernels.degrees_of(rows, self.graph.board_edges[0], self.view[1])[0])
+
+    def new_pins_of(self, board: int) -> NDArray[np.int32]:
+        """Return the pins that came to a board after the graph was built, int32[n]."""
+        return np.array(sorted(self._new_pins.get(board, ())), np.int32)
 
     def is_changed(self, boards: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Say which boards have got or lost pins, bool[n]."""
@@ -240,9 +252,17 @@ class LiveEdges:
         self._label_boards(boards)
         self._write(pins, boards)
         for pin, changed in pins.items():
-            self._is_there |= {(pin, board): is_there for board, is_there in changed.items()}
+            for board, is_there in changed.items():
+                self._note(pin, board, is_there=is_there)
         self._pin_count = max(self._pin_count, max(pins) + 1)
         self.has_changes = True
+
+    def _note(self, pin: int, board: int, *, is_there: bool) -> None:
+        self._is_there[pin, board] = is_there
+        new = self._new_pins.get(board, set())
+        self._new_pins[board] = new | {pin} if is_there else new - {pin}  # readers may look
+        if not is_there:
+            self.pins_that_lost = self.pins_that_lost | {pin}
 
     def _rows_of(self, board_ids: list[str]) -> list[int]:
         """Return the rows of boards; those that nobody knew get new ones."""
@@ -352,6 +372,16 @@ class LiveEdges:
 def live_edges(live: LiveSegment, graph: PinBoardGraph) -> LiveEdges | None:
     """Return the live lists of a segment over a graph; None where nothing has changed."""
     return live.part(LiveGraph).edges(graph) if live.change_count else None
+
+
+def agreed_count(live: LiveSegment, artifact_count: int) -> int:
+    """Return how many rows of an artifact mean the pins that a segment means.
+
+    All of them, but for an artifact that is younger than the segment's catalogue: its last rows
+    are, in the segment, live pins in another order.
+    """
+    base_count = live.base_count
+    return base_count if 0 < base_count < artifact_count else artifact_count
 
 
 def _compressed(

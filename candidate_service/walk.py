@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from candidate_service import kernels, list_kernels
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.graph import Groups, PinBoardGraph
-from candidate_service.live_graph import EMPTY_VIEW, View, live_edges
+from candidate_service.live_graph import EMPTY_VIEW, View, agreed_count, live_edges
+from candidate_service.selection import is_allowed
 
 Bias = tuple[Groups, Groups, NDArray[np.int64]]
 
@@ -173,6 +174,8 @@ class Walker:
         """
         live = live_edges(query.live, self.graph)
         degrees = (live or self.graph).degrees(query.query_rows)
+        if (agreed := agreed_count(query.live, self.graph.pin_count)) < self.graph.pin_count:
+            degrees = np.where(query.query_rows < agreed, degrees, 0)
         usable = np.flatnonzero(degrees > 0)
         if len(usable) > QUERY_PIN_COUNT_MAX:
             heaviest = np.argsort(-query.weights[usable], kind="stable")
@@ -243,15 +246,12 @@ class Walker:
         A graph younger than the catalogue has rows that are other, live pins there: they are left
         out, as are those that the query does not allow.
         """
-        allowed, base_count = query.allowed, query.live.base_count
-        if 0 < base_count < self.graph.pin_count:
-            is_wanted = rows < base_count
-        elif allowed is None:
+        agreed = agreed_count(query.live, self.graph.pin_count)
+        if agreed == self.graph.pin_count and query.allowed is None:
             return None
-        else:
-            is_wanted = rows < len(allowed)
-        if allowed is not None:
-            is_wanted &= allowed[np.minimum(rows, len(allowed) - 1)] if len(allowed) else False
+        is_wanted = is_allowed(rows, query.allowed)
+        if agreed < self.graph.pin_count:
+            is_wanted &= rows < agreed
         return np.flatnonzero(is_wanted)
 
     def compile(self) -> None:

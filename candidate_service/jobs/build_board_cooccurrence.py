@@ -2,7 +2,10 @@
 
 While all pairs on common boards can be counted they are, in this process. Beyond that a map and
 reduce through the batch engine: boards emit sampled pairs, so that every pin gets about the same
-number, and the reduce adds them up (Liu et al. 2017, section 3).
+number, and the reduce adds them up; how far the sample agrees with an exact count is measured on
+some pins. Then neighbours are weighed by agreement in words and topics.
+
+Source: Liu et al. 2017, section 3.
 """
 
 # ruff: noqa: S608  queries are put together from our own names and numbers, never from data
@@ -22,11 +25,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from candidate_service import catalogue, cooccurrence, graph, pair_kernels
+from candidate_service.catalogue import inherited_lineage, open_catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.graph import PinBoardGraph
+from candidate_service.pin_agreement import AgreementWeights, topics_of, weigh, words_of
+from service_runtime.errors import NotReady
 from service_runtime.job import JobContext, run_job
 
+REACH: Final = 2
+"""So many times the neighbours that are kept are weighed by agreement."""
+OVERLAP_DEPTH: Final = 100
+OVERLAP_PIN_COUNT: Final = 200
+"""Pins on which a sample is compared with an exact count, and how deep."""
 MODES: Final = ("auto", "exact", "sampled")
 
 _PAIRS: Final = pa.schema(
@@ -39,7 +50,8 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     """Build and publish the neighbour lists.
 
     Returns:
-        Counts of pins and neighbours, the mode, and how many pins have none.
+        Counts of pins and neighbours, the mode, how many pins have no neighbours, how long the
+        lists are, and how far a sample agrees with an exact count.
 
     Raises:
         NotReady: There is no graph yet.
@@ -51,36 +63,81 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     if mode == "auto":
         is_small = cooccurrence.pair_count_of(opened) <= settings.exact_pair_count_max
         mode = "exact" if is_small else "sampled"
+    reach = REACH * settings.neighbour_count
+    quality = {}
     if mode == "exact":
         lists = cooccurrence.count_exactly(
             opened,
-            settings.neighbour_count,
+            reach,
             threads=context.engine.threads,
             advance=context.progress("board_cooccurrence: pins", total=opened.pin_count),
         )
     else:
-        lists = count_sampled(context, opened)
+        lists = count_sampled(context, opened, reach)
+        overlap = cooccurrence.overlap_with_exact(
+            lists, opened, depth=OVERLAP_DEPTH, pin_count=OVERLAP_PIN_COUNT, seed=context.seed
+        )
+        quality = {f"sampled_overlap_at_{OVERLAP_DEPTH}": overlap}
+    lists = _weighed(context, lists, str(source.manifest.details["id_space"]))
     with store.draft(cooccurrence.ARTIFACT, format_version=cooccurrence.FORMAT_VERSION) as draft:
         lists.write(draft.folder)
+        lengths = np.diff(lists.offsets)
         counts = {
             "pin_count": len(lists),
             "neighbour_count": len(lists.rows),
-            "pin_without_neighbours_count": int((np.diff(lists.offsets) == 0).sum()),
+            "pin_without_neighbours_count": int((lengths == 0).sum()),
+            "list_length_p10": _percentile(lengths, 10),
+            "list_length_p50": _percentile(lengths, 50),
+            "list_length_p90": _percentile(lengths, 90),
         }
         generation = draft.publish(
             as_of_us=source.manifest.as_of_us,
             inputs={graph.ARTIFACT: source.id},
             counts=counts,
+            quality=quality,
             details={
-                **catalogue.inherited_lineage(source.manifest.details),
+                **inherited_lineage(source.manifest.details),
                 "pin_count": len(lists),
                 "mode": mode,
+                "neutral": lists.neutral,
             },
         )
-    return {"generation": generation.id, "mode": mode, **counts}
+    return {"generation": generation.id, "mode": mode, **counts, **quality}
 
 
-def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -> NeighbourLists:
+def _weighed(
+    context: JobContext[CandidateConfig], lists: NeighbourLists, id_space: str
+) -> NeighbourLists:
+    """Weigh by agreement with what the catalogue knows now, and drop what it has deleted."""
+    config = context.config
+    newest = context.generations.open_latest_good(
+        catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS
+    )
+    pins = open_catalogue(newest)
+    if pins.id_space != id_space or len(pins) < len(lists):
+        raise NotReady(
+            "the graph was built for another catalogue",
+            hint="build it again: corkboard build graph",
+        )
+    weights = AgreementWeights(config.cooccurrence_text_weight, config.cooccurrence_topic_weight)
+    return weigh(
+        lists,
+        weights,
+        words=words_of(pins),
+        topics=topics_of(pins),
+        is_gone=pins.deleted(),
+        neighbour_count=config.cooccurrence_neighbour_count,
+        threads=context.engine.threads,
+    )
+
+
+def _percentile(lengths: NDArray[np.int64], percent: int) -> int:
+    return int(np.percentile(lengths, percent)) if len(lengths) else 0
+
+
+def count_sampled(
+    context: JobContext[CandidateConfig], opened: PinBoardGraph, neighbour_count: int
+) -> NeighbourLists:
     """Map and reduce: sample pairs board by board, add up, keep each pin's best."""
     engine, settings, seed = context.engine, context.config.cooccurrence_settings(), context.seed
     spill_folder = context.batch.spill_folder or context.data_root / "spill"
@@ -124,7 +181,7 @@ def count_sampled(context: JobContext[CandidateConfig], opened: PinBoardGraph) -
         engine.sql(
             "select pin, neighbour, score from (select pin, neighbour, score, row_number() over ("
             "partition by pin order by score desc, neighbour) as place from scored) numbered "
-            f"where place <= {settings.neighbour_count} order by pin, score desc, neighbour",
+            f"where place <= {neighbour_count} order by pin, score desc, neighbour",
             out=folder / "lists",
         )
         kept = pq.read_table(folder / "lists")

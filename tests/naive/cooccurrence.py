@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -39,3 +39,24 @@ def candidates(
         pin: (sum(parts.values()), max(parts, key=lambda query: parts[query]))
         for pin, parts in shares.items()
     }
+
+
+def agreement(mine: dict[str, float] | set[str], theirs: dict[str, float] | set[str]) -> float:
+    """Cosine of two bags of words with weights (a set: weight 1 each), 0 where one is empty."""
+    one, other = (
+        bag if isinstance(bag, dict) else dict.fromkeys(bag, 1.0) for bag in (mine, theirs)
+    )
+    if not one or not other:
+        return 0.0
+    product = sum(weight * other.get(word, 0.0) for word, weight in one.items())
+    return product / math.hypot(*one.values()) / math.hypot(*other.values())
+
+
+def rare_words(texts: list[str]) -> list[dict[str, float]]:
+    """Each text's distinct words, weighted by rarity; words of one text alone left out."""
+    bags = [set(text.lower().split()) for text in texts]
+    counts = Counter(word for bag in bags for word in bag)
+    return [
+        {word: math.log1p(len(texts) / counts[word]) for word in bag if counts[word] > 1}
+        for bag in bags
+    ]

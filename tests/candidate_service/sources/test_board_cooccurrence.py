@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,10 @@ from hypothesis import strategies as st
 from candidate_service.candidate import CandidateSource
 from candidate_service.cooccurrence import NeighbourLists, count_exactly
 from candidate_service.graph import build_graph
+from candidate_service.live.segment import LiveChanges, LiveSave, LiveSegment
+from candidate_service.live_graph import LiveGraph
 from candidate_service.sources.board_cooccurrence import BoardCooccurrenceSource
+from service_runtime.id_table import IdTable
 from tests.candidate_service.sources.test_pixie import checkerboard
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
 from tests.naive import cooccurrence as naive
@@ -101,3 +107,84 @@ def test_neighbour_lists_of_no_pins() -> None:
     found = BoardCooccurrenceSource(lambda: empty).retrieve(make_query([0]), 3)
 
     assert len(found) == 0
+
+
+class LiveOnly(LiveSegment):
+    """A segment of nothing but live saves, fed by hand."""
+
+    def __init__(self, part: LiveGraph) -> None:
+        super().__init__(None, [part])
+        self._change_count = 1
+
+
+def live_source(
+    edges: list[tuple[int, int]], *, pin_count: int, board_count: int
+) -> tuple[BoardCooccurrenceSource, LiveGraph]:
+    """The source over (pin, board) pairs, and what is saved since."""
+    pins, boards = np.array(edges, np.int32).reshape(-1, 2).T
+    graph = build_graph(pins.copy(), boards.copy(), pin_count=pin_count, board_count=board_count)
+    lists = count_exactly(graph, 100, threads=1, advance=lambda _: None)
+    return BoardCooccurrenceSource(lambda: lists, lambda: graph), LiveGraph()
+
+
+@settings(deadline=None)
+@given(
+    saves=st.lists(
+        st.tuples(st.integers(0, 15), st.integers(0, 5)), min_size=1, max_size=20, unique=True
+    ),
+    query=st.integers(0, 15),
+)
+def test_candidates_from_live_saves_alone_equal_the_sum_in_dictionaries(
+    saves: list[tuple[int, int]], query: int
+) -> None:
+    """Over an empty graph everything is live: the same pins and scores as if counted in a job."""
+    source, live = live_source([], pin_count=8, board_count=0)
+    live.apply(LiveChanges(saves=[LiveSave(f"{pin}-{b}", f"b{b}", pin) for pin, b in saves]))
+
+    asked = make_query([query])
+    found = source.retrieve(replace(asked, live=LiveOnly(live)), 100)
+
+    expected = naive.candidates(naive.neighbours(saves), {query: 1.0})
+    assert sorted(expected) == sorted(found.rows.tolist())
+    for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
+        assert score == pytest.approx(expected[row][0], rel=1e-5)  # float32 against float64
+
+
+def test_new_pin_on_an_old_board_is_found_and_finds() -> None:
+    """A pin that nobody knew, saved beside an old one: each is the other's neighbour."""
+    source, live = live_source([(0, 0), (1, 0)], pin_count=4, board_count=1)
+    segment = LiveOnly(live)
+    assert source.retrieve(replace(make_query([0]), live=segment), 9).rows.tolist() == [1]
+
+    live.apply(LiveChanges(saves=[LiveSave("s", "b0", 0), LiveSave("t", "b0", 6)]))
+
+    for query, expected in ((0, {1, 6}), (6, {0})):
+        found = source.retrieve(replace(make_query([query]), live=segment), 9)
+        assert set(found.rows.tolist()) == expected
+
+
+def test_neighbour_that_shares_no_board_any_more_is_dropped(tmp_path: Path) -> None:
+    """Taken off the only common board; one that is on another common board stays."""
+    pins, boards = np.array([(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)], np.int32).T
+    graph = build_graph(pins.copy(), boards.copy(), pin_count=4, board_count=2)
+    graph.board_ids = IdTable.build(["b0", "b1"], tmp_path / "ids")
+    lists = count_exactly(graph, 100, threads=1, advance=lambda _: None)
+    source, live = BoardCooccurrenceSource(lambda: lists, lambda: graph), LiveGraph()
+
+    live.apply(
+        LiveChanges(saves=[LiveSave(f"s{pin}", "b0", pin, is_removed=True) for pin in (1, 2)])
+    )
+
+    found = source.retrieve(replace(make_query([0]), live=LiveOnly(live)), 9)
+    assert found.rows.tolist() == [1]
+
+
+def test_pins_that_are_not_allowed_cost_no_places() -> None:
+    """Hidden, deleted and filtered pins make room for the next ones."""
+    source = make_source([(pin, 0) for pin in range(30)], pin_count=30)
+    allowed = np.zeros(30, np.bool_)
+    allowed[20:] = True
+
+    found = source.retrieve(replace(make_query([0]), allowed=allowed), 10)
+
+    assert sorted(found.rows.tolist()) == list(range(20, 30))
