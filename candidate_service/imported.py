@@ -70,7 +70,8 @@ ACTIONS: Final = pa.schema(
 def open_pins(engine: BatchEngine, data_root: Path, as_of_us: int) -> None:
     """Name `pins`: the newest row of each pin that existed before *as_of_us* and is not deleted.
 
-    A pin without a creation time counts as old. `all_pins` has the deleted ones as well.
+    A pin without a creation time counts as old; of a change in the service it counts when it was
+    made. `all_pins` has the deleted ones as well.
     """
     engine.table("pin_rows", data_root / "catalogue" / "pins", schema=PINS)
     kept = ", ".join(PINS.names)
@@ -79,7 +80,7 @@ def open_pins(engine: BatchEngine, data_root: Path, as_of_us: int) -> None:
         f"select {kept}, row_number() over (partition by pin_id order by import_seq desc, "
         "coalesce(live_time_us, -1) desc, title, image_url, creation_time_us"
         ") as newness from pin_rows "
-        f"where creation_time_us is null or creation_time_us < {as_of_us}"
+        f"where {_is_earlier('creation_time_us', as_of_us)}"
         ") numbered where newness = 1",
         name="all_pins",
     )
@@ -93,21 +94,29 @@ def open_saves(engine: BatchEngine, data_root: Path, as_of_us: int) -> None:
     not count. `single_saves` has every save with its id; `board_titles` the newest title of boards
     that have one.
     """
-    engine.table("save_rows", data_root / "catalogue" / "saves", schema=SAVES)
+    engine.table("all_save_rows", data_root / "catalogue" / "saves", schema=SAVES)
+    is_earlier = _is_earlier("save_time_us", as_of_us)
+    engine.sql(f"select * from all_save_rows where {is_earlier}", name="save_rows")
     _open_single_saves(engine)
-    old_enough = f"save_time_us is null or save_time_us < {as_of_us}"
     engine.sql(
         "select board_id, pin_id, max(user_id) as user_id, max(save_time_us) as save_time_us, "
-        f"count(distinct save_id) as save_count from single_saves where {old_enough} "
-        "group by board_id, pin_id",
+        "count(distinct save_id) as save_count from single_saves group by board_id, pin_id",
         name="saves",
     )
     engine.sql(
         "select board_id, board_title from (select board_id, board_title, row_number() over ("
         "partition by board_id order by import_seq desc, coalesce(live_time_us, -1) desc, "
         "save_time_us desc, board_title) as newness "
-        f"from single_saves where board_title <> '' and ({old_enough})) numbered where newness = 1",
+        "from single_saves where board_title <> '') numbered where newness = 1",
         name="board_titles",
+    )
+
+
+def _is_earlier(column: str, as_of_us: int) -> str:
+    """Return SQL for what was known before a time; of a change, when it was made decides."""
+    return (
+        f"case when live_time_us is null then {column} is null or {column} < {as_of_us} "
+        f"else live_time_us < {as_of_us} end"
     )
 
 

@@ -63,10 +63,17 @@ STEPS = (
         needs=Needs.NOTHING,
     ),
     Step(
+        name="export_changes",
+        module="candidate_service.jobs.export_changes",
+        purpose="live pins and saves beside the imported ones",
+        needs=Needs.NOTHING,
+    ),
+    Step(
         name="build_catalogue",
         module="candidate_service.jobs.build_catalogue",
         purpose="a row for every pin",
-        makes=("catalogue",),
+        makes=("catalogue", "save_index"),
+        after=("export_changes",),
     ),
     Step(
         name="build_graph",
@@ -131,6 +138,13 @@ STEPS = (
         module="candidate_service.jobs.build_popular",
         purpose="what is popular, and counts",
         makes=("popular", "pin_statistics"),
+        after=("export_actions", "build_catalogue"),
+    ),
+    Step(
+        name="build_fresh",
+        module="candidate_service.jobs.build_fresh",
+        purpose="pins made lately",
+        makes=("fresh",),
         after=("export_actions", "build_catalogue"),
     ),
     Step(

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from candidate_service import catalogue
+from candidate_service import catalogue, save_index
 from candidate_service.catalogue import Catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.imported import VECTOR_COLUMNS, open_actions, open_pins, open_saves
-from candidate_service.live.exported import exported_positions
+from candidate_service.live.exported import positions_before
 from service_runtime.batch import BatchEngine
 from service_runtime.errors import NotReady
+from service_runtime.generations import Generation
 from service_runtime.id_table import IdTable
 from service_runtime.job import JobContext, run_job
 
@@ -35,13 +36,11 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         Counts of pins, of new ones, and of those that were imported with a description of them.
     """
     engine, store = context.engine, context.generations
+    positions = positions_before(context.data_root, context.as_of_us)  # later ones may come twice
     for opened in (open_pins, open_saves, open_actions):
         opened(engine, context.data_root, context.as_of_us)
     previous = _previous(context)
-    positions = exported_positions(
-        context.data_root
-    )  # before reading: what comes meanwhile repeats
-    advance = context.progress("catalogue: pins", total=3)
+    advance = context.progress("catalogue: pins", total=4)
     engine.sql(
         "select distinct pin_id from (select pin_id from all_pins union all "
         "select pin_id from saves union all select pin_id from actions) mentioned "
@@ -76,7 +75,32 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             },
         )
     advance(1)
-    return {"generation": generation.id, **counts}
+    save_count = _publish_saves(context, ids, generation)
+    advance(1)
+    return {"generation": generation.id, **counts, "save_count": save_count}
+
+
+def _publish_saves(context: JobContext[CandidateConfig], ids: IdTable, source: Generation) -> int:
+    """Publish which pin and board each save is of, and return how many there are."""
+    engine = context.engine
+    engine.sql(
+        "select save_id, min(board_id) as board_id, min(pin_id) as pin_id from single_saves "
+        "where save_id is not null and board_id is not null and pin_id is not null "
+        "group by save_id order by save_id",
+        name="indexed_saves",
+    )
+    saves = engine.read("indexed_saves")
+    with context.generations.draft(
+        save_index.ARTIFACT, format_version=save_index.FORMAT_VERSION
+    ) as draft:
+        board_count = save_index.write_save_index(draft, saves, ids)
+        draft.publish(
+            as_of_us=context.as_of_us,
+            inputs={source.artifact: source.id},
+            counts={"save_count": saves.num_rows, "board_count": board_count},
+            details=catalogue.inherited_lineage(source.manifest.details),
+        )
+    return int(saves.num_rows)
 
 
 def _previous(context: JobContext[CandidateConfig]) -> Catalogue | None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from service_runtime.errors import Corrupted
 from service_runtime.files import write_synced
 
+KEPT_COUNT: Final = 100
+"""Exports that are remembered, so that a job for an earlier time knows what it may not have."""
 _FILE: Final = "exported.json"
-
-
-def exported_folder(data_root: Path) -> Path:
-    """Return the folder of what export_changes knows."""
-    return data_root / "catalogue" / "live"
 
 
 def exported_positions(data_root: Path) -> dict[str, int]:
@@ -24,21 +22,45 @@ def exported_positions(data_root: Path) -> dict[str, int]:
     Raises:
         Corrupted: The file is there and not readable.
     """
-    path = exported_folder(data_root) / _FILE
+    exports = _read(data_root)
+    return dict(exports[-1]["positions"]) if exports else {}
+
+
+def positions_before(data_root: Path, as_of_us: int) -> dict[str, int]:
+    """Return up to where the changes before a time are exported for sure.
+
+    Raises:
+        Corrupted: The file is there and not readable.
+    """
+    earlier = [one["positions"] for one in _read(data_root) if one["as_of_us"] <= as_of_us]
+    return dict(earlier[-1]) if earlier else {}
+
+
+def note_export(data_root: Path, positions: Mapping[str, int], as_of_us: int) -> None:
+    """Note that all changes before a time are exported; durable when it returns."""
+    path = _path(data_root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export = {"as_of_us": as_of_us, "positions": dict(positions)}
+    kept = [one for one in _read(data_root) if one["as_of_us"] < as_of_us]
+    write_synced(path, orjson.dumps([*kept, export][-KEPT_COUNT:], option=orjson.OPT_INDENT_2))
+
+
+def _path(data_root: Path) -> Path:
+    return data_root / "catalogue" / "live" / _FILE
+
+
+def _read(data_root: Path) -> list[dict[str, Any]]:
+    path = _path(data_root)
     try:
-        return {str(name): int(at) for name, at in orjson.loads(path.read_bytes()).items()}
+        exports = orjson.loads(path.read_bytes())
+        for export in exports:
+            assert isinstance(export["as_of_us"], int)
+            assert all(isinstance(at, int) for at in export["positions"].values())
     except FileNotFoundError:
-        return {}
-    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as fault:
+        return []
+    except (orjson.JSONDecodeError, AssertionError, AttributeError, KeyError, TypeError) as fault:
         raise Corrupted(
-            f"{path} cannot be read: {fault}",
+            f"{path} cannot be read: {fault!r}",
             hint="remove it: the changes are exported again, nothing is counted twice",
         ) from fault
-
-
-def write_exported_positions(data_root: Path, positions: dict[str, int]) -> None:
-    """Note up to which position each live log is exported; durable when it returns."""
-    folder = exported_folder(data_root)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = orjson.dumps(positions, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2)
-    write_synced(folder / _FILE, content)
+    return list(exports)

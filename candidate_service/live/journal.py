@@ -191,14 +191,16 @@ class LiveJournal:
             How many bytes were given back.
         """
         removed = 0
+        with self._lock:
+            self._own.roll()  # a segment a generation: it can go when that generation goes
         for name, position in positions.items():
             if name == self.log_name:
-                with self._lock:
-                    removed += _trimmed(self._own, position)
+                removed += self._own.remove_before(position)
             elif (self._settings.folder / name).is_dir():
                 try:
                     with EventLog(self._settings.folder / name) as log:
-                        removed += _trimmed(log, position)
+                        log.roll()
+                        removed += log.remove_before(position)
                 except Unavailable:
                     continue  # its writer does it
         return removed
@@ -305,9 +307,3 @@ def _sync(log: EventLog) -> None:
             f"the live log {log.folder} cannot be made durable: {fault.strerror}",
             hint="look at the disk; the change was not acknowledged, and may be sent again",
         ) from fault
-
-
-def _trimmed(log: EventLog, position: int) -> int:
-    if log.position <= position:
-        log.roll()
-    return log.remove_before(position)

@@ -232,10 +232,12 @@ class LiveSegment:
         """Return the rows of all pins that were added or changed, in the order of first change."""
         return list(self._pins)
 
-    def apply(self, changes: LiveChanges) -> None:
+    def apply(self, changes: LiveChanges, *, folded_count: int = 0) -> None:
         """Take changes in and hand them to all parts; one thread at a time.
 
-        New pins have the rows from `row_count` on, in this order.
+        Args:
+            changes: New pins have the rows from `row_count` on, in this order.
+            folded_count: How many of them the catalogue has already.
 
         Raises:
             ValueError: A new pin's row is not the next one, or a row is not there.
@@ -252,7 +254,7 @@ class LiveSegment:
                 part.apply(changes)
             except Exception:  # noqa: BLE001  what was acknowledged must reach the other parts
                 _log.exception("live.part_failed", part=type(part).__name__)
-        self._change_count += len(changes.pins) + len(changes.saves)
+        self._change_count += len(changes.pins) + len(changes.saves) - folded_count
 
     def expire(self, now_us: int) -> int:
         """Let pins vanish whose time has come, return how many; the writer's thread calls it."""

@@ -83,17 +83,21 @@ class SegmentWriter:
         self.load_pins([record.pin_id for record in records if isinstance(record, PinWrite)])
         saves = self.known_saves([one.save_id for one in records if isinstance(one, SaveWrite)])
         folding = _Folding(self, self._known, saves)
+        folded_count = 0
         for entry in entries:
             version, record = entry.version, entry.record
+            is_folded = entry.position <= self._folded.get(version[1], 0)
+            count = folding.count()
             if isinstance(record, PinWrite):
-                is_folded = entry.position <= self._folded.get(version[1], 0)
                 folding.pin(record, version, is_folded=is_folded)
             elif isinstance(record, SaveWrite):
                 folding.save(record, version)
             else:
                 folding.erase(record, version)
-        if folding.pins or folding.saves:
-            self.segment.apply(LiveChanges(folding.pins, folding.saves))
+            folded_count += (folding.count() - count) * is_folded
+        if folding.count():
+            changes = LiveChanges(folding.pins, folding.saves)
+            self.segment.apply(changes, folded_count=folded_count)
         for pin in folding.pins:
             for name in VECTOR_FIELDS:
                 if name not in self.dimensions and (vector := getattr(pin, name)) is not None:
@@ -158,6 +162,10 @@ class _Folding:
         self._known = known
         self._saves = dict(saves)
         self._new_rows: dict[str, int] = {}
+
+    def count(self) -> int:
+        """Return how many changes there are so far."""
+        return len(self.pins) + len(self.saves)
 
     def pin(self, write: PinWrite, version: Version, *, is_folded: bool) -> None:
         """Take a change of a pin in.
