@@ -89,40 +89,10 @@ def build(config: CandidateConfig) -> Server:
         clock=time.monotonic,
         on_outcome=outcome_recorder(metrics),
     )
-    walker = walker_of(artifacts, config)
     journal = open_journal(config, artifacts, live_parts(plugins))
     watch_journal(journal, metrics)
-    parts = Parts(
-        served=artifacts.served,
-        view=PinView(artifacts.served, vectors_of(artifacts)),
-        search=search_parts(artifacts, PinSearch(search_settings(config))),
-        boards=BoardFinder(walker),
-        graph_generation=partial(artifacts.generation, graph.ARTIFACT),
-        live=LiveCalls(
-            LiveWrites(
-                journal,
-                clock=time.time,
-                future_seconds_max=config.live_future_seconds_max,
-                metrics=metrics,
-            ),
-            Erasures(journal, config.data_root),
-        ),
-        retrieval=retrieval,
-        filters=Filters(config.filters, mask_count_max=config.filter_cached_mask_count),
-        board_groups=BoardGroups(lambda: walker().graph),
-        duplicates=duplicates_of(artifacts),
-        as_of_us=partial(oldest_data_us, artifacts),
-        now_us=lambda: time.time_ns() // 1000,
-        clock=time.monotonic,
-    )
-    limits = CallLimits(
-        deadline_s=config.retrieval_deadline_ms / 1000,
-        grace_s=config.source_grace_ms / 1000,
-        medoid_sample_count=config.medoid_sample_count,
-        medoid_count_max=config.medoid_count_max,
-        query_half_life_days=config.query_half_life_days,
-    )
-    servicer = CandidateServicer(parts, limits)
+    parts = build_parts(config, artifacts, retrieval, journal, metrics)
+    servicer = CandidateServicer(parts, call_limits(config))
     artifacts.follow(journal)
     watcher = GenerationWatcher(artifacts.lives(), config.generation_poll_seconds)
 
@@ -148,6 +118,51 @@ def build(config: CandidateConfig) -> Server:
         close=end,
         metrics=metrics,
         roles=ROLES,
+    )
+
+
+def build_parts(
+    config: CandidateConfig,
+    artifacts: Artifacts,
+    retrieval: Retrieval,
+    journal: LiveJournal,
+    metrics: Metrics,
+) -> Parts:
+    """Put together what the verbs answer from."""
+    walker = walker_of(artifacts, config)
+    return Parts(
+        served=artifacts.served,
+        view=PinView(artifacts.served, vectors_of(artifacts)),
+        search=search_parts(artifacts, PinSearch(search_settings(config))),
+        boards=BoardFinder(walker),
+        graph_generation=partial(artifacts.generation, graph.ARTIFACT),
+        live=LiveCalls(
+            LiveWrites(
+                journal,
+                clock=time.time,
+                future_seconds_max=config.live_future_seconds_max,
+                metrics=metrics,
+            ),
+            Erasures(journal, config.data_root),
+        ),
+        retrieval=retrieval,
+        filters=Filters(config.filters, mask_count_max=config.filter_cached_mask_count),
+        board_groups=BoardGroups(lambda: walker().graph),
+        duplicates=duplicates_of(artifacts),
+        as_of_us=partial(oldest_data_us, artifacts),
+        now_us=lambda: time.time_ns() // 1000,
+        clock=time.monotonic,
+    )
+
+
+def call_limits(config: CandidateConfig) -> CallLimits:
+    """Return what bounds one call."""
+    return CallLimits(
+        deadline_s=config.retrieval_deadline_ms / 1000,
+        grace_s=config.source_grace_ms / 1000,
+        medoid_sample_count=config.medoid_sample_count,
+        medoid_count_max=config.medoid_count_max,
+        query_half_life_days=config.query_half_life_days,
     )
 
 
