@@ -188,7 +188,7 @@ class PinWords:
         np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False), out=offsets[1:])
         words = pc.dictionary_encode(pc.list_flatten(lists))
         words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
-        codes = np.ascontiguousarray(words.indices.to_numpy(zero_copy_only=False), np.int32)
+        codes = np.array(words.indices.to_numpy(zero_copy_only=False), np.int32)
         named = {word: code for code, word in enumerate(words.dictionary.to_pylist())}
         codes[codes == named.pop("", -2)] = -1
         return cls(offsets, codes, named)
