@@ -1,10 +1,13 @@
 """A request on its way, and the answer that is made of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from ranking_service.answer import Answer
+import numpy as np
+from numpy.typing import NDArray
+
+from ranking_service.answer import Answer, RankedPin
 from ranking_service.arrange import Arrangement
 from ranking_service.asking import CandidateAsk
 from ranking_service.explain import explain
@@ -36,6 +39,7 @@ class Run:
         remembered: Memboost under the query pin.
         scored: The numbers of the pool.
         arrangement: Its order and how it came about.
+        left_out: What our own rules left out before the coarse cut: rule and rows.
     """
 
     query: RecommendQuery | RankQuery
@@ -50,25 +54,29 @@ class Run:
     remembered: UnderQuery
     scored: Scored
     arrangement: Arrangement
+    left_out: tuple[tuple[str, NDArray[np.int32]], ...] = ()
+
+    def left_out_by(self, row: int) -> str:
+        """The rule that left a row out, in a sentence; empty = none did."""
+        for rule, rows in self.left_out:
+            if row in rows:
+                return f"the rule {rule!r} leaves it out"
+        return ""
 
 
 def answer_of(run: Run) -> Answer:
     """What is shown, with its reasons."""
     query, profile, context = run.query, run.profile, run.context
     generations = _generations(context.world, profile, run.candidates, run.serving.generation)
+    shown = run.arrangement.order[: query.limit]
+    pins = explain(run.pool, run.candidates, context, positions=shown, scores=run.scored.scores)
     return Answer(
         list_id=_list_id(query, generations),
         request_id=query.request_id,
         user_id=query.user_id,
         surface=query.surface,
         query_pin_id=query.query_pin_id,
-        pins=explain(
-            run.pool,
-            run.candidates,
-            context,
-            positions=run.arrangement.order[: query.limit],
-            scores=run.scored.scores,
-        ),
+        pins=_with_numbers(pins, run, shown),
         missing=_missing(context.world, profile, run.candidates, run.serving.missing_reason),
         is_cold_start=profile.is_cold_start,
         profile_age=max(0.0, context.now - profile.batch_time) if profile.batch_time else None,
@@ -79,6 +87,31 @@ def answer_of(run: Run) -> Answer:
         origin=query.context.origin,
         scenario=run.plan.scenario,
         experiment_arms=run.plan.experiment_arms,
+    )
+
+
+def _with_numbers(
+    pins: tuple[RankedPin, ...], run: Run, shown: NDArray[np.intp]
+) -> tuple[RankedPin, ...]:
+    """The shown pins with what is logged of them beside their reasons."""
+    arrangement = run.arrangement
+    is_plain = not (
+        arrangement.promotions
+        or arrangement.position_propensity != 1.0
+        or run.scored.memboosts.any()
+    )
+    if is_plain:
+        return pins
+    return tuple(
+        replace(
+            pin,
+            position_propensity=arrangement.position_propensity,
+            memboost=memboost,
+            promotion=arrangement.promotions.get(place, ""),
+        )
+        for pin, place, memboost in zip(
+            pins, shown.tolist(), run.scored.memboosts[shown].tolist(), strict=True
+        )
     )
 
 

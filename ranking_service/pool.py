@@ -256,18 +256,33 @@ def pool_of(rows: NDArray[np.int32], *, queried_rows: Sequence[int] = ()) -> Poo
     )
 
 
-def keep_most_promising(pool: Pool, count_max: int) -> Pool:
+def coarse_scores(pool: Pool) -> NDArray[np.float64]:
     """
-    Cut a pool to the candidates that the sources together rank highest.
+    The light score of each candidate, float64[n]: the sum over sources of 1 / (60 + rank).
 
-    The light score is reciprocal rank fusion: the sum over sources of 1 / (60 + rank), which needs
-    no common scale. Ties keep the lower row.
+    Source: reciprocal rank fusion, Cormack et al. 2009; the light stage of Liu et al. 2017,
+    section 4.
+    """
+    fused: NDArray[np.float64] = np.where(
+        pool.ranks < 0, 0.0, 1.0 / (RANK_OFFSET + pool.ranks)
+    ).sum(axis=1)
+    return fused
 
-    Source: Cormack et al. 2009; the light stage of Liu et al. 2017, section 4.
+
+def keep_most_promising(
+    pool: Pool, count_max: int, *, boosts: NDArray[np.float64] | None = None
+) -> Pool:
+    """
+    Cut a pool to the candidates of the highest light score, which needs no common scale.
+
+    Args:
+        pool: All candidates.
+        count_max: How many stay. Ties keep the lower row.
+        boosts: Added to the light scores, float64[n]; None = nothing.
     """
     if len(pool) <= count_max:
         return pool
-    fused = np.where(pool.ranks < 0, 0.0, 1.0 / (RANK_OFFSET + pool.ranks)).sum(axis=1)
+    fused = coarse_scores(pool) if boosts is None else coarse_scores(pool) + boosts
     last = np.partition(fused, fused.size - count_max)[fused.size - count_max]
     is_kept = fused > last
     ties = np.flatnonzero(fused == last)

@@ -11,6 +11,7 @@ from ranking_service.answering import Run, answer_of
 from ranking_service.arrange import Arrangement, arrange, best_first
 from ranking_service.asking import Upstream, make_ask, viewer_of
 from ranking_service.config import RankingConfig
+from ranking_service.explanations import PinExplanation, explain_pin, explained
 from ranking_service.feature_context import FeatureContext, make_context
 from ranking_service.insertion import insert_winners
 from ranking_service.memboost.memory import Memboost
@@ -18,7 +19,7 @@ from ranking_service.pin_keys import keys_of
 from ranking_service.plan import Plan
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
 from ranking_service.profile import RecentActions
-from ranking_service.query import RankQuery, RecommendQuery
+from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
 from ranking_service.ranker import Rankers, Serving
 from ranking_service.scoring import Scored, UnderQuery, score_pool
 from ranking_service.world import Artifacts, World
@@ -108,7 +109,39 @@ class Recommender:
         )
         self._memory.note_shown(answer, now)
         self._memory.note_acts(query.user_id, run.profile.recent_actions)
+        if query.is_explained:
+            answer = replace(answer, pins=explained(run, answer.pins, shown.tolist()))
         return answer
+
+    def explain(self, query: RecommendQuery, pin_id: str) -> tuple[PinExplanation, Answer]:
+        """
+        Say why a pin is, or is not, in the answer to a request; nothing is logged.
+
+        Where no source proposed it, candidate_service is asked whether it may be shown at all, and
+        once more without the request's filter.
+
+        Raises:
+            As `recommend`.
+        """
+        run = self.run(query, self._clock())
+        row = run.context.world.rows((pin_id,))
+        is_hidden = is_filtered = False
+        if row[0] >= 0 and not np.isin(row, run.everything.rows).any():
+            is_hidden = not self._upstream.showable((pin_id,))
+            if run.ask is not None and not query.filter.is_empty and not is_hidden:
+                unfiltered = replace(run.ask, filter=NO_FILTER)
+                candidates = self._upstream.candidates(unfiltered, run.context.world)
+                is_filtered = any(
+                    (proposals.rows == row[0]).any() for proposals in candidates.lists
+                )
+        explanation = explain_pin(
+            run,
+            pin_id,
+            is_hidden=is_hidden,
+            is_filtered=is_filtered,
+            gain_default=self._config.memboost_gain,
+        )
+        return explanation, answer_of(run)
 
     def run(self, query: RecommendQuery, now: float) -> Run:
         """Profile, candidates, pool, features, scores, order, reasons; nothing is logged."""

@@ -1,15 +1,17 @@
 """The wire edge of ranking: decode, call, encode."""
 
-from collections.abc import Iterable
-
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
-from ranking_service.answer import Answer, RankedPin
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations
+from ranking_service.encoding import (
+    encode_models,
+    encode_pin,
+    encode_ranked,
+    encode_recommended,
+)
 from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.memboost.servicer import MemboostVerbs
 from ranking_service.query import (
@@ -22,7 +24,7 @@ from ranking_service.query import (
     Viewer,
     seed_of,
 )
-from ranking_service.ranker import HAND_TUNED, Rankers
+from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.scoring import gain_of
 from service_runtime.call_context import current_request_id
@@ -69,6 +71,14 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         del context
         query = decode_recommend(request, limit_default=self._limit_default)
         return encode_recommended(self._recommender.recommend(query))
+
+    def ExplainPin(
+        self, request: pb.ExplainPinRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainPinResponse:
+        """See the contract."""
+        del context
+        query = decode_recommend(request.request, limit_default=self._limit_default)
+        return encode_pin(*self._recommender.explain(query, request.pin_id))
 
     def RankPins(
         self, request: pb.RankPinsRequest, context: grpc.ServicerContext
@@ -138,80 +148,5 @@ def decode_rank(request: pb.RankPinsRequest) -> RankQuery:
     )
 
 
-def encode_recommended(answer: Answer) -> pb.RecommendPinsResponse:
-    """An answer as a message."""
-    return pb.RecommendPinsResponse(
-        list_id=answer.list_id,
-        pins=_pins(answer.pins),
-        degradations=_degradations(answer),
-        is_cold_start=answer.is_cold_start,
-        profile_age=_duration(answer.profile_age),
-        generations=answer.generations,
-        model=answer.model,
-        candidate_count=answer.candidate_count,
-    )
-
-
-def encode_ranked(answer: Answer) -> pb.RankPinsResponse:
-    """An answer about given pins as a message."""
-    return pb.RankPinsResponse(
-        list_id=answer.list_id,
-        pins=_pins(answer.pins),
-        unknown_pin_ids=answer.unknown_pin_ids,
-        degradations=_degradations(answer),
-        generations=answer.generations,
-        model=answer.model,
-    )
-
-
-def encode_models(rankers: Rankers) -> pb.ListModelsResponse:
-    """All models as a message, newest first, the built-in one last."""
-    serving = {rankers.serving(surface).generation for surface in Surface}
-    models = [
-        pb.Model(
-            model=str(generation.manifest.details.get("model", "")),
-            generation=generation.id,
-            is_serving=generation.id in serving,
-            quality=generation.manifest.quality,
-        )
-        for generation in rankers.published()
-    ]
-    models.append(pb.Model(model=HAND_TUNED, is_serving="" in serving))
-    return pb.ListModelsResponse(models=models)
-
-
 def _viewer(message: pb.Viewer) -> Viewer:
     return Viewer(language=message.language, country=message.country)
-
-
-def _pins(pins: Iterable[RankedPin]) -> list[pb.RankedPin]:
-    return [
-        pb.RankedPin(
-            pin_id=pin.pin_id,
-            score=pin.score,
-            position=position,
-            sources=[
-                pb.SourceReason(
-                    source=reason.source,
-                    rank=reason.rank,
-                    score=reason.score,
-                    query_pin_id=reason.query_pin_id,
-                )
-                for reason in pin.sources
-            ],
-            because_pin_id=pin.because_pin_id,
-        )
-        for position, pin in enumerate(pins)
-    ]
-
-
-def _degradations(answer: Answer) -> list[pb.Degradation]:
-    return [pb.Degradation(part=part, reason=reason) for part, reason in answer.missing]
-
-
-def _duration(seconds: float | None) -> Duration | None:
-    if seconds is None:
-        return None
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
