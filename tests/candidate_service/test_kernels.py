@@ -180,6 +180,58 @@ def test_biased_walk_equals_one_step_at_a_time(
     assert list(expected.items()) == list(walking.visits().items())
 
 
+@settings(deadline=None)  # the first example compiles
+@given(
+    edges=GRAPHS,
+    seed=SEEDS,
+    bias=st.sampled_from([0.0, 0.5, 1.0]),
+    topic_bias=st.sampled_from([0.0, 0.25, 1.0]),
+    data=st.data(),
+)
+def test_walk_with_a_topic_equals_one_step_at_a_time(
+    edges: list[tuple[int, int]], seed: int, bias: float, topic_bias: float, data: st.DataObject
+) -> None:
+    """A sub-range of a sub-range: the topic in the language, else the language, else all."""
+    tags = data.draw(st.lists(st.integers(-1, 1), min_size=12, max_size=12))
+    topics = data.draw(st.lists(st.integers(-1, 2), min_size=12, max_size=12))
+    pins, boards = np.array(sorted(set(edges)), np.int32).T
+    graph = build_graph(
+        pins.copy(),
+        boards.copy(),
+        pin_count=12,
+        board_count=int(boards.max()) + 1,
+        pin_languages=np.array(tags, np.int16),
+        languages=("en", "nl"),
+        pin_topics=np.array(topics, np.int16),
+        topics=("art", "food", "cars"),
+    )
+    walking = Walking(graph)
+    start = data.draw(st.sampled_from(sorted({pin for pin, _ in edges})))
+
+    walking.walk(start=start, seed=seed, language=1, bias=bias, topic=2, topic_bias=topic_bias)
+
+    pins_of = lists_of(graph.board_edges)
+    board_tags, board_topics = (
+        [board_language(held, labels) for held in pins_of] for labels in (tags, topics)
+    )
+    expected, _ = naive.walk(
+        lists_of(graph.pin_edges),
+        pins_of,
+        start=start,
+        seed=seed,
+        round_count=10,
+        walker_count=K,
+        restart=0.25,
+        languages=(tags, board_tags),
+        language=1,
+        bias=bias,
+        topics=(topics, board_topics),
+        topic=2,
+        topic_bias=topic_bias,
+    )
+    assert list(expected.items()) == list(walking.visits().items())
+
+
 def board_language(pins: list[int], languages: list[int]) -> int:
     """The most frequent known language of a board's pins, the lowest of equal ones."""
     known = [languages[pin] for pin in pins if languages[pin] >= 0]

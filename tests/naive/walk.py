@@ -29,11 +29,20 @@ def choose(neighbours: Sequence[int], number: int) -> tuple[int, int]:
     return neighbours[product // HALF], product % HALF
 
 
-def of_language(
-    neighbours: Sequence[int], languages: Sequence[int], language: int
+def preferred(
+    neighbours: Sequence[int],
+    coin: int,
+    languages: tuple[Sequence[int], int, float],
+    topics: tuple[Sequence[int], int, float] | None,
 ) -> Sequence[int]:
-    """The neighbours of a language, or all if there are none."""
-    return [node for node in neighbours if languages[node] == language] or neighbours
+    """What a hop chooses among: the topic in the language, else the language, else all."""
+    tags, language, bias = languages
+    kept = [node for node in neighbours if tags[node] == language]
+    if topics is not None and coin < int(topics[2] * HALF):
+        both = [node for node in kept if topics[0][node] == topics[1]]
+        if both:
+            return both
+    return kept if kept and coin < bias * HALF else neighbours
 
 
 def walk(
@@ -49,6 +58,10 @@ def walk(
     languages: tuple[Sequence[int], Sequence[int]] | None = None,
     language: int = -1,
     bias: float = 0.0,
+    topics: tuple[Sequence[int], Sequence[int]] | None = None,
+    topic: int = -1,
+    topic_bias: float = 0.0,
+    counts_boards: bool = False,
 ) -> tuple[dict[int, int], int]:
     """
     Walk and count.
@@ -67,14 +80,16 @@ def walk(
             boards, coin = boards_of[positions[k]], 0
             if languages:
                 coin = random_number(WORD - 1 - stream, i * walker_count + k)
-                if coin % HALF < bias * HALF:
-                    boards = of_language(boards, languages[1], language)
+                about = (topics[1], topic, topic_bias) if topics else None
+                boards = preferred(boards, coin % HALF, (languages[1], language, bias), about)
             board, _ = choose(boards, number % HALF)
             pins = pins_of[board]
-            if languages and coin // HALF < bias * HALF:
-                pins = of_language(pins, languages[0], language)
+            if languages:
+                about = (topics[0], topic, topic_bias) if topics else None
+                pins = preferred(pins, coin // HALF, (languages[0], language, bias), about)
             pin, rest = choose(pins, number // HALF)
-            visits[pin] = visits.get(pin, 0) + 1
+            counted = board if counts_boards else pin
+            visits[counted] = visits.get(counted, 0) + 1
             positions[k] = start if rest < restart * HALF else pin
     return visits, round_count
 
