@@ -77,6 +77,56 @@ class PoolConfig(ServiceConfig):
         0.5, ge=0, le=1, description="Least held_out_auc of a published generation; 0.5 = chance."
     )
 
+    # Jobs: build_popular; source: local.
+    local_segment_attribute: str = Field(
+        "",
+        max_length=64,
+        description="Attribute of pins that names their segment, such as audience; empty = none.",
+    )
+    local_relatedness: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Share of nearness to the query pins in the order of local pins. Guess.",
+    )
+
+    # Jobs: build_fresh; source: fresh.
+    fresh_age_days: float = Field(
+        7.0, gt=0, le=3650, description="Older pins are not fresh (Related Pins: 7)."
+    )
+    fresh_pin_count_max: int = Field(
+        20_000, ge=1, le=1_000_000, description="Pins of the fresh pools, the newest. Guess."
+    )
+    fresh_history_days: float = Field(
+        90.0,
+        gt=0,
+        le=36_500,
+        description="Pins made within so many days tell what to expect at which age. Guess.",
+    )
+    fresh_prior: float = Field(
+        2.0,
+        gt=0,
+        le=1e6,
+        description="Praise added to what came and to what was expected, as smoothing. Guess.",
+    )
+    fresh_half_life_days: float = Field(
+        2.0, gt=0, le=3650, description="In the quality pool a pin this old counts half. Guess."
+    )
+    fresh_quality_min: float = Field(
+        0.0, ge=0, le=1, description="Pins of less quality are not fresh; of unknown quality are."
+    )
+    fresh_quality_unknown: float = Field(
+        0.5, ge=0, le=1, description="What counts as the quality of a pin that has none. Guess."
+    )
+    fresh_refresh_seconds: float = Field(
+        0.2, ge=0, le=60, description="Live changes show in the fresh pools after so long."
+    )
+
+    # Source: declared.
+    declared_pin_count: int = Field(
+        10, ge=1, le=100, description="Declared pins that one question starts from, drawn by seed."
+    )
+
     @model_validator(mode="after")
     def _rates_fall(self) -> PoolConfig:
         if self.pin2vec_rate_last > self.pin2vec_rate_first:

@@ -32,7 +32,10 @@ BUILT_IN: Final = {
     "pin2vec": "candidate_service.sources.pin2vec",
     "text_search": "candidate_service.sources.text_search",
     "visual": "candidate_service.sources.visual",
+    "fresh": "candidate_service.sources.fresh",
+    "local": "candidate_service.sources.local",
     "popular": "candidate_service.sources.popular",
+    "declared": "candidate_service.sources.declared",
 }
 """Module of each built-in source by its name, in the order of the answer."""
 CANDIDATE_COUNT_MAX: Final = 2000

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from candidate_service import catalogue, pin2vec
-from candidate_service.action_types import STRENGTHS
 from candidate_service.catalogue import Catalogue, open_catalogue
 from candidate_service.config import CandidateConfig
+from candidate_service.facts import open_facts
 from candidate_service.held_out import Foreseen, judge_next
 from candidate_service.imported import open_actions, open_saves
 from candidate_service.index_settings import IndexSettings
@@ -101,17 +100,10 @@ def _sequences(
     """Return the rows of the pins that get a vector, ascending, and the sequences of them."""
     open_actions(context.engine, context.data_root, context.as_of_us)
     open_saves(context.engine, context.data_root, context.as_of_us)
-    context.engine.register(
-        "strengths",
-        pa.table({"action_type": list(STRENGTHS), "default_strength": list(STRENGTHS.values())}),
-    )
-    context.engine.sql(  # a save that is in the action log too is told once, as the times are equal
-        "select 'user:' || actions.user_id as owner, pin_id, action_time_us as time_us "
-        "from actions join strengths on actions.action_type = strengths.action_type "
-        f"where coalesce(strength, default_strength) >= {STRENGTH_MIN} "
-        "union select case when user_id is null or user_id = '' then 'board:' || board_id "
-        "else 'user:' || user_id end as owner, pin_id, save_time_us as time_us "
-        "from saves where save_time_us is not null",
+    open_facts(context.engine)
+    context.engine.sql(
+        "select distinct owner, pin_id, time_us from facts "
+        f"where strength >= {STRENGTH_MIN} and time_us is not null",
         name="praise",
     )
     context.engine.sql(

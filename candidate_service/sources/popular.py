@@ -1,8 +1,12 @@
-"""What most people like lately: prepared lists, for everyone and for each language and country."""
+"""What most people like lately: prepared lists, for everyone and for each segment, kept up to date.
+
+Never empty while there is a pin that may be shown: behind the lists come the live pins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
@@ -10,87 +14,237 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service.candidate import CandidateList, CandidateQuery, Segment
+from candidate_service.live.segment import LivePin, LiveSegment
+from candidate_service.live_pools import LivePools, SaveTally
+from candidate_service.pools import (
+    EVERYONE,
+    PreparedList,
+    country_key,
+    first_wanted,
+    keys_of,
+    language_key,
+    read_lists,
+    write_lists,
+)
 from candidate_service.selection import is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
-from service_runtime.errors import Corrupted
-from service_runtime.generations import Draft, Generation
+from service_runtime.generations import Generation
+
+__all__ = [
+    "ARTIFACT",
+    "EVERYONE",
+    "FORMAT_VERSION",
+    "NAME",
+    "PLUGIN",
+    "PopularLists",
+    "PopularSource",
+    "country_key",
+    "language_key",
+    "open_lists",
+    "write_lists",
+]
 
 NAME: Final = "popular"
 ARTIFACT: Final = "popular"
 FORMAT_VERSION: Final = 1
-EVERYONE: Final = ""
-"""Key of the list for everyone; others are `language:ja` and `country:JP`."""
+DAY_US: Final = 86_400_000_000
 
 _REMEMBERED_MAX: Final = 1000
-_FILES: Final = ("rows", "scores", "offsets")
-
-PreparedList = tuple[NDArray[np.int32], NDArray[np.float32]]
+_HINT: Final = "build it again: python -m candidate_service.jobs.build_popular"
 
 
-def language_key(language: str) -> str:
-    """Return the key of a language's list; `pt-BR` and `PT` share one."""
-    return f"language:{language.partition('-')[0].lower()}" if language else EVERYONE
+@dataclass(frozen=True, slots=True, eq=False)
+class Graded:
+    """Pins for one viewer, best first.
+
+    Attributes:
+        rows: int32[n], distinct.
+        fits: In how many ways each fits the viewer (language, country, named segment), int64[n].
+        scores: Fits plus popularity in [0, 1], float32[n].
+    """
+
+    rows: NDArray[np.int32]
+    fits: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
-def country_key(country: str) -> str:
-    """Return the key of a country's list."""
-    return f"country:{country.upper()}" if country else EVERYONE
+def graded(
+    rows: NDArray[np.int32], fits: NDArray[np.int64], popularity: NDArray[np.float32]
+) -> Graded:
+    """Order pins by fit, then by popularity; among equals the one met first."""
+    scores = (popularity + fits).astype(np.float32)
+    order = np.lexsort((np.arange(len(rows)), -scores, -fits))
+    return Graded(rows[order], fits[order], scores[order])
 
 
 class PopularLists:
-    """The prepared lists of one generation; read-only, safe from any number of threads."""
+    """The prepared lists of one generation; read-only, safe from any number of threads.
 
-    def __init__(self, lists: Mapping[str, PreparedList]) -> None:
+    Attributes:
+        keys: Of the lists.
+        as_of_us: Facts before are in the lists.
+    """
+
+    def __init__(
+        self,
+        lists: Mapping[str, PreparedList],
+        *,
+        as_of_us: int = 0,
+        anchor_us: int = 0,
+        half_life_days: float = 14.0,
+        recent_max: float = 1.0,
+        segment_attribute: str = "",
+    ) -> None:
         """Take the lists by key.
 
         Args:
             lists: Rows int32[n] and scores float32[n] in [0, 1], best first; one for EVERYONE.
+            as_of_us: See above.
+            anchor_us: The moment at which a save counts 1.
+            half_life_days: A save that is so much older counts half.
+            recent_max: The faded sum that the score 1 stands for.
+            segment_attribute: Which attribute of pins names their segment; "" = none.
         """
         self._lists = dict(lists)
-        self._merged: dict[tuple[str, str], PreparedList] = {}
+        self.keys = frozenset(lists) - {EVERYONE}
+        self.as_of_us = as_of_us
+        self.recent_max = recent_max
+        self.segment_attribute = segment_attribute
+        self._anchor_us, self._half_life_us = anchor_us, half_life_days * DAY_US
+        self._made: dict[tuple[str, ...], Graded] = {}
         self._lock = Lock()
+        rows = np.concatenate([part[0] for part in self._lists.values()])
+        self._rows, first = np.unique(rows, return_index=True)
+        self._scores = np.concatenate([part[1] for part in self._lists.values()])[first]
 
-    def best_for(self, segment: Segment) -> PreparedList:
-        """Return the list of a viewer: what fits language and country, what fits one, the rest.
+    def weigh(self, time_us: int) -> float:
+        """Return how much a save of that time counts beside those in the lists."""
+        exponent = (time_us - self._anchor_us) / self._half_life_us
+        return float(2.0 ** min(60.0, exponent))
 
-        The score is how many of the two fit, plus the popularity in [0, 1].
-        """
-        wanted = (language_key(segment.language), country_key(segment.country))
-        keys = tuple(key if key in self._lists else EVERYONE for key in wanted)
-        key = (keys[0], keys[1])
-        found = self._merged.get(key)
+    def recent(self, row: int) -> float:
+        """Return the faded sum of a pin; 0 for one in no list."""
+        at = int(np.searchsorted(self._rows, row))
+        if at == len(self._rows) or self._rows[at] != row:
+            return 0.0
+        return max(0.0, 2.0 * float(self._scores[at]) - 1.0) * self.recent_max
+
+    def graded_for(self, segment: Segment) -> Graded:
+        """Return the list of a viewer: what fits in all ways, what fits in some, the rest."""
+        keys = tuple(key for key in keys_of(segment) if key in self.keys)
+        found = self._made.get(keys)
         if found is None:
-            found = self._merge([key for key in keys if key != EVERYONE])
+            found = graded(*self.parts(keys))
             with self._lock:
-                if len(self._merged) >= _REMEMBERED_MAX:
-                    self._merged.clear()
-                self._merged[key] = found
+                if len(self._made) >= _REMEMBERED_MAX:
+                    self._made.clear()
+                self._made[keys] = found
         return found
 
-    def _merge(self, keys: list[str]) -> PreparedList:
+    def best_for(self, segment: Segment) -> PreparedList:
+        """Return the list of a viewer, rows and scores; see `graded_for`."""
+        found = self.graded_for(segment)
+        return found.rows, found.scores
+
+    def parts(
+        self, keys: Sequence[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+        """Unite the lists of some keys with everyone's: rows, ways in which each fits, popularity.
+
+        Rows come in the order in which they are first met, which decides among equals.
+        """
         parts = [*(self._lists[key] for key in keys), self._lists[EVERYONE]]
         rows = np.concatenate([part[0] for part in parts])
         scores = np.concatenate([part[1] for part in parts])
         local_count = len(rows) - len(parts[-1][0])
         unique, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
         fits = np.bincount(inverse[:local_count], minlength=len(unique))
-        merged = (scores[first] + fits).astype(np.float32)
-        order = np.lexsort((first, -merged))
-        return unique[order].astype(np.int32), merged[order]
+        order = np.argsort(first)
+        return unique[order].astype(np.int32), fits[order], scores[first[order]]
 
 
-def write_lists(draft: Draft, lists: Mapping[str, PreparedList]) -> list[str]:
-    """Write the lists, and return their keys in the order of the files, for the manifest."""
-    keys = sorted(lists)
-    offsets = np.cumsum([0, *(len(lists[key][0]) for key in keys)])
-    arrays = (
-        np.concatenate([lists[key][0] for key in keys]),
-        np.concatenate([lists[key][1] for key in keys]),
-        offsets.astype(np.int64),
-    )
-    for name, array in zip(_FILES, arrays, strict=True):
-        np.save(draft.path(f"{name}.npy"), array, allow_pickle=False)
-    return keys
+class LivePopular:
+    """One generation's lists as the saves since have changed them; safe from any thread."""
+
+    def __init__(self, lists: PopularLists, part: LivePools) -> None:
+        """Begin where the generation ends."""
+        self._base = lists
+        self._tally = SaveTally(part, as_of_us=lists.as_of_us, weigh=lists.weigh)
+        self._young: dict[int, int] = {}
+        self._made: dict[tuple[str, ...], tuple[int, Graded]] = {}
+        self._lock = Lock()
+
+    def best_for(self, segment: Segment) -> PreparedList:
+        """Return the list of a viewer, rows and scores; see `graded_for`."""
+        found = self.graded_for(segment)
+        return found.rows, found.scores
+
+    def graded_for(self, segment: Segment) -> Graded:
+        """Return the list of a viewer as `PopularLists.graded_for`, with live saves and pins."""
+        keys = keys_of(segment)
+        with self._lock:
+            for pin in self._tally.read_on():
+                self._take(pin)
+            version, made = self._made.get(keys, (-1, None))
+            if made is None or version != self._tally.version:
+                made = self._make(keys)
+                if len(self._made) >= _REMEMBERED_MAX:
+                    self._made.clear()
+                self._made[keys] = self._tally.version, made
+        return made
+
+    def _take(self, pin: LivePin) -> None:
+        if pin.is_new:
+            self._young[pin.row] = pin.creation_time_us or 0
+
+    def _make(self, keys: tuple[str, ...]) -> Graded:
+        base, totals = self._base, self._tally.totals
+        rows, fits, popularity = base.parts([key for key in keys if key in base.keys])
+        changed = [row for row in totals if row not in self._young]
+        young = sorted(self._young, key=lambda row: (-self._young[row], row))
+        overlay = np.array(changed + young, np.int32)
+        if not len(overlay):
+            return graded(rows, fits, popularity)
+        sums = [max(0.0, base.recent(row) + totals.get(row, 0.0)) for row in overlay.tolist()]
+        top = max(base.recent_max, *sums)
+        is_recent = popularity > 0.5
+        scale = base.recent_max / top
+        popularity = np.where(is_recent, 0.5 + (popularity - 0.5) * scale, popularity)
+        live = np.array([0.5 + 0.5 * total / top if total > 0 else 0.0 for total in sums])
+        kept = np.flatnonzero(~np.isin(rows, overlay))
+        live_fits = [self._fits(row, keys) for row in overlay.tolist()]
+        return graded(
+            np.concatenate([rows[kept], overlay]),
+            np.concatenate([fits[kept], np.array(live_fits, np.int64)]),
+            np.concatenate([popularity[kept], live]).astype(np.float32),
+        )
+
+    def _fits(self, row: int, keys: tuple[str, ...]) -> int:
+        facts = self._tally.part.facts.get(row)
+        if facts is None:
+            return 0
+        return len(set(facts.keys(self._base.segment_attribute)).intersection(keys))
+
+
+class LiveViews:
+    """The live lists of the generation and segment that serve now; safe from any thread."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._lock = Lock()
+        self._of: tuple[PopularLists, LivePools, LivePopular] | None = None
+
+    def of(self, lists: PopularLists, live: LiveSegment) -> LivePopular | PopularLists:
+        """Return the lists with what *live* adds to them."""
+        part = live.part(LivePools)
+        if not part.marks and not part.pins:
+            return lists
+        with self._lock:
+            known = self._of
+            if known is None or known[0] is not lists or known[1] is not part:
+                known = lists, part, LivePopular(lists, part)
+                self._of = known
+        return known[2]
 
 
 def open_lists(generation: Generation) -> PopularLists:
@@ -99,29 +253,14 @@ def open_lists(generation: Generation) -> PopularLists:
     Raises:
         Corrupted: Its arrays do not fit each other.
     """
-    keys = generation.manifest.details.get("segments", [])
-    try:
-        rows, scores, offsets = (
-            np.load(generation.file(f"{name}.npy"), allow_pickle=False) for name in _FILES
-        )
-        fits = (
-            len(offsets) == len(keys) + 1
-            and len(rows) == len(scores) == offsets[-1]
-            and (rows.dtype, scores.dtype) == (np.int32, np.float32)
-            and EVERYONE in keys
-        )
-    except (OSError, ValueError, IndexError) as fault:
-        raise _unreadable(generation, str(fault)) from fault
-    if not fits:
-        raise _unreadable(generation, "its arrays do not fit its manifest")
-    spans = zip(keys, offsets[:-1], offsets[1:], strict=True)
-    return PopularLists({key: (rows[low:high], scores[low:high]) for key, low, high in spans})
-
-
-def _unreadable(generation: Generation, reason: str) -> Corrupted:
-    return Corrupted(
-        f"popular {generation.id} cannot be opened: {reason}",
-        hint="build it again: python -m candidate_service.jobs.build_popular",
+    details = generation.manifest.details
+    return PopularLists(
+        read_lists(generation, hint=_HINT),
+        as_of_us=generation.manifest.as_of_us,
+        anchor_us=int(details.get("anchor_time_us", generation.manifest.as_of_us)),
+        half_life_days=float(details.get("half_life_days", 14.0)),
+        recent_max=float(details.get("recent_max", 1.0)),
+        segment_attribute=str(details.get("segment_attribute", "")),
     )
 
 
@@ -134,19 +273,35 @@ class PopularSource:
     def __init__(self, lists: Callable[[], PopularLists]) -> None:
         """Remember how to get at the lists that serve now."""
         self._lists = lists
+        self._views = LiveViews()
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return the most popular pins for the viewer's segment; no query pin is behind them."""
-        rows, scores = self._lists().best_for(query.segment)
-        head = rows[: limit + len(query.unwanted_rows)]
-        kept = np.flatnonzero(~is_in(head, query.unwanted_rows))[:limit]
+        rows, scores = self._views.of(self._lists(), query.live).best_for(query.segment)
+        kept = first_wanted(rows, query, limit)
         rows, scores = rows[kept], scores[kept]
+        if len(rows) < limit and query.allowed is not None:
+            others = _other_pins(rows, query, limit - len(rows))
+            rows = np.concatenate([rows, others])
+            scores = np.concatenate([scores, np.zeros(len(others), np.float32)])
         return CandidateList(NAME, rows, scores, np.full(len(rows), -1, np.int32))
+
+
+def _other_pins(found: NDArray[np.int32], query: CandidateQuery, missing: int) -> NDArray[np.int32]:
+    """Return pins that no list has and that may be shown, the youngest rows first.
+
+    A narrow filter can leave nothing of lists that were cut; then any pin that it lets through is
+    better than none. Cost: one pass over the mask, only where a list came out short.
+    """
+    assert query.allowed is not None
+    rows = np.flatnonzero(query.allowed)[::-1].astype(np.int32)
+    rows = rows[~is_in(rows, np.sort(found))] if len(found) else rows
+    return rows[first_wanted(rows, query, missing)]
 
 
 def _make(context: SourceContext) -> PopularSource:
     return PopularSource(context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_lists))
 
 
-PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=100, is_quick=True)
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=100, is_quick=True, live_part=LivePools)
 """A page for who has no profile. Guess."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from candidate_service.sources.popular import (
 )
 from service_runtime.errors import Corrupted
 from service_runtime.generations import GenerationStore
+from tests.candidate_service.live_changes import PoolSegment, live_pin, live_save
+from tests.candidate_service.world import DAY_US, NOW_US
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
 
 LISTS = {
@@ -66,6 +69,72 @@ class TestPopular(CandidateSourceContract):
         query = make_query([], segment=Segment("xx", "YY"))
 
         assert make_popular().retrieve(query, 3).rows.tolist() == [0, 1, 2]
+
+    def test_what_is_not_allowed_is_passed_over(self) -> None:
+        """A filter that lets ten pins through gets ten, also from beyond the lists."""
+        allowed = np.zeros(60, np.bool_)
+        allowed[[3, 7, 55, 59]] = True
+
+        found = make_popular().retrieve(dataclasses.replace(make_query([]), allowed=allowed), 10)
+
+        assert found.rows.tolist() == [3, 7, 59, 55]
+
+
+def live_popular() -> PopularSource:
+    """The source over the same lists, the best of which stands for 4 saves today."""
+    lists = PopularLists(
+        LISTS, as_of_us=NOW_US, anchor_us=NOW_US, half_life_days=2.0, recent_max=4.0
+    )
+    return PopularSource(lambda: lists)
+
+
+def best(source: PopularSource, live: PoolSegment, count: int, segment: Segment) -> list[int]:
+    """The first rows for a viewer."""
+    query = dataclasses.replace(make_query([], segment=segment), live=live)
+    return source.retrieve(query, count).rows.tolist()
+
+
+def test_live_saves_lift_a_pin() -> None:
+    """Five saves of a pin in the middle make it the first; four more of another overtake it."""
+    source, live = live_popular(), PoolSegment(60)
+
+    before = best(source, live, 2, Segment())
+    live.add(*(live_save(20, f"a{at}") for at in range(5)))
+    after = best(source, live, 2, Segment())
+    live.add(*(live_save(25, f"b{at}") for at in range(7)))
+
+    assert before == [0, 1]
+    assert after == [20, 0]
+    assert best(source, live, 3, Segment()) == [25, 20, 0]
+
+
+def test_live_saves_fade_like_those_in_the_lists() -> None:
+    """Of two pins of no list, the one saved two days (a half-life) later stands higher."""
+    source, live = live_popular(), PoolSegment(60)
+    live.add(live_save(58, "early"), live_save(59, "late", time_us=NOW_US + 2 * DAY_US))
+
+    found = best(source, live, 60, Segment())
+
+    assert found.index(59) < found.index(58)
+
+
+def test_a_save_taken_back_lowers_a_pin() -> None:
+    """The first pin of the lists loses three of its four saves."""
+    source, live = live_popular(), PoolSegment(60)
+    live.add(*(live_save(0, f"{at}", time_us=NOW_US - 1, is_removed=True) for at in range(3)))
+
+    assert best(source, live, 2, Segment()) == [1, 2]
+
+
+def test_live_pins_are_there_at_once_and_belong_to_their_segment() -> None:
+    """Last for everyone until somebody saves them; first for a reader whom they fit doubly."""
+    source, live = live_popular(), PoolSegment(60)
+    live.add(live_pin(60, language="ja", country="JP"), live_pin(61, language="en"))
+
+    everyone = best(source, live, 100, Segment())
+
+    assert everyone[-2:] == [60, 61]
+    assert best(source, live, 2, Segment("ja", "JP")) == [12, 60]
 
 
 def test_lists_survive_the_disk(tmp_path: Path) -> None:
