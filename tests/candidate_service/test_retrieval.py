@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Event, get_ident
+from dataclasses import dataclass, field, replace
+from threading import Event, Thread, get_ident
 
 import numpy as np
 import pytest
 
 from candidate_service.candidate import CandidateList, CandidateQuery, Segment, Stop
-from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status
-from candidate_service.selection import Screen
+from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status, Tally
+from candidate_service.selection import Cap, Screen
 from service_runtime.errors import Corrupted, NotReady
 
 PIN_COUNT = 100
@@ -226,3 +226,110 @@ def test_outcomes_are_reported() -> None:
     retrieval.close()
 
     assert seen == outcomes
+
+
+@dataclass
+class PollingSource:
+    """Works until its stop comes, and says when it gave its thread back."""
+
+    name: str = "polling"
+    artifacts: tuple[str, ...] = ("thing",)
+    started: Event = field(default_factory=Event)
+    returned: Event = field(default_factory=Event)
+
+    def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:  # noqa: ARG002  a fake
+        """Look at the stop every millisecond."""
+        self.started.set()
+        while not query.stop.expired():
+            time.sleep(0.001)
+        self.returned.set()
+        return CandidateList.empty(self.name)
+
+
+def test_caller_who_hangs_up_gets_the_threads_back() -> None:
+    """A cancelled stop ends the walk at once, long before its deadline."""
+    source = PollingSource()
+    query = make_query(seconds=3600)
+    with asking(EnabledSource(source, 5, True, lambda: {"thing": "g1"})) as retrieval:
+        caller = Thread(target=ask, args=(retrieval, query), daemon=True)
+        caller.start()
+        assert source.started.wait(30)
+        query.stop.cancel()
+        assert source.returned.wait(30)
+        caller.join(30)
+
+    assert not caller.is_alive()
+    assert retrieval.tally("polling").late_count == 1
+
+
+def test_source_has_its_share_of_the_time() -> None:
+    """One with a hundredth of an hour is late after it; the others have the whole hour."""
+    slow, fine = PollingSource("slow"), FakeSource("fine")
+    share = EnabledSource(slow, 5, True, lambda: {"thing": "g1"}, deadline_share=1e-5)
+    with asking(share, enable(fine)) as retrieval:
+        outcomes = ask(retrieval, make_query(seconds=3600))
+
+    assert outcomes["slow"].status == Status.LATE
+    assert outcomes["fine"].status == Status.OK
+
+
+def test_pins_that_are_not_allowed_are_dropped() -> None:
+    """Also where the source does not know the mask; rows beyond it are younger than the query."""
+    allowed = np.ones(18, np.bool_)
+    allowed[11] = False
+    with asking(enable(FakeSource())) as retrieval:
+        outcome = ask(retrieval, replace(make_query(), allowed=allowed), fake=20)["fake"]
+
+    assert outcome.candidates.rows.tolist() == [10, 12, 13, 14, 15, 16, 17]
+
+
+def test_caps_are_made_up_for() -> None:
+    """With a cap twice as many are asked for, so that the quota is filled from further down."""
+    source = FakeSource()
+    cap = Cap(lambda rows: np.asarray(rows // 2, np.int64), 1)
+    with asking(enable(source)) as retrieval:
+        screen = Screen(NO_ROWS, PIN_COUNT, None, [cap])
+        (outcome,) = retrieval.ask(make_query(), {"fake": 5}, screen)
+
+    assert source.asked == [10]
+    assert outcome.candidates.rows.tolist() == [10, 12, 14, 16, 18]
+
+
+def test_wrong_answer_is_a_failure_of_its_source() -> None:
+    """A negative row, or no list at all: named and left out; the others answer."""
+
+    class Negative(FakeSource):
+        def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:  # noqa: ARG002
+            one = np.array([-1], np.int32)
+            return CandidateList(self.name, one, one.astype(np.float32), one)
+
+    class Nothing(FakeSource):
+        def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:  # noqa: ARG002
+            return None  # type: ignore[return-value]
+
+    with asking(
+        enable(Negative("negative")), enable(Nothing("nothing")), enable(FakeSource("fine"))
+    ) as retrieval:
+        outcomes = ask(retrieval)
+
+    assert [outcome.status for outcome in outcomes.values()] == [
+        Status.FAILED,
+        Status.FAILED,
+        Status.OK,
+    ]
+
+
+def test_tally_counts_each_end() -> None:
+    """Answers, lateness and failures since the start, by source."""
+    gate = Event()
+    with asking(
+        enable(FakeSource("fine")),
+        enable(FakeSource("broken", fault=ZeroDivisionError())),
+        enable(FakeSource("slow", gate=gate)),
+    ) as retrieval:
+        for _ in range(2):
+            ask(retrieval, make_query(seconds=0.02))
+        gate.set()
+
+    counts = [retrieval.tally(name) for name in ("fine", "broken", "slow")]
+    assert counts == [Tally(2, 0, 0), Tally(0, 0, 2), Tally(0, 2, 0)]

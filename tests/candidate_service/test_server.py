@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
+from candidate_service import vector_index
 from candidate_service.config import CandidateConfig
+from candidate_service.index_settings import IndexSettings
 from candidate_service.jobs import (
     build_board_cooccurrence,
     build_catalogue,
@@ -22,6 +25,7 @@ from candidate_service.jobs import (
 from candidate_service.server import build
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
+from service_runtime.generations import GenerationStore
 from tests.candidate_service.world import NOW_US, make_context, write_pins, write_saves
 
 JOBS = (build_catalogue, learn_vectors, build_vector_index, build_popular)
@@ -406,3 +410,32 @@ def _ask_until_found(
             answer, "ann"
         ):
             return answer
+
+
+def test_generation_of_the_wrong_dimension_is_refused(built: Path, tmp_path: Path) -> None:
+    """A graph that does not fit the vectors beside it is not swapped in; the old one serves."""
+    shutil.copytree(built, tmp_path / "world")
+    store = GenerationStore(tmp_path / "world" / "generations")
+    source = store.current("vector_index")
+    assert source is not None
+    vectors = np.random.default_rng(1).standard_normal((2 * BLOB_SIZE, 7)).astype(np.float32)
+    with store.draft(vector_index.ARTIFACT, format_version=vector_index.FORMAT_VERSION) as draft:
+        vector_index.build_index(
+            vectors,
+            draft.path(vector_index.INDEX_FILE),
+            IndexSettings(exact_count_max=0),
+            rng=np.random.default_rng(1),
+            advance=lambda _: None,
+        )
+        for name in (vector_index.VECTORS_FILE, vector_index.FINDABLE_FILE):
+            shutil.copy(source.file(name), draft.path(name))
+        details = {**source.manifest.details, "is_exact": False, "expansion_search": 64}
+        wrong = draft.publish(as_of_us=1, inputs={}, counts={}, quality={}, details=details)
+    for client in serve(tmp_path / "world"):
+        answer = client.RetrieveCandidates(
+            wire.RetrieveCandidatesRequest(query_pins=[query_pin("cat03")]), timeout=10
+        )
+
+        assert store.current_id("vector_index") == wrong.id
+        assert answer.lists[0].generation == f"vector_index={source.id}"
+        assert ids_of(answer, "ann")
