@@ -82,8 +82,13 @@ class PinView:
         return facts
 
     def _vectors_of(self, served: Served, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        part = served.live.part(LiveVectors)
-        found = {row: vector for row in rows if (vector := part.vector(row)) is not None}
+        part, found = served.live.part(LiveVectors), {}
+        for row in rows:
+            pin = served.live.pin(row)
+            given = None if pin is None else pin.vector
+            vector = part.vector(row) if given is None else given
+            if vector is not None:
+                found[row] = vector
         try:
             table = self._vectors().vectors
         except NotReady:
