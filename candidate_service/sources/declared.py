@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import vector_index
-from candidate_service.candidate import CandidateList, CandidateQuery
+from candidate_service.candidate import CandidateList, CandidateQuery, SourceFigures
 from candidate_service.selection import is_allowed, is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.vector_index import VectorIndex, open_index
@@ -37,6 +37,10 @@ class DeclaredSource:
             pin_count: From how many declared pins a question starts at the most.
         """
         self._index, self._pin_count = index, pin_count
+
+    def figures(self) -> SourceFigures:
+        """Return how many pins it can propose."""
+        return SourceFigures(pin_count=self._index().found_count)
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return pins near the declared ones, best of each, second of each, and so on.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import fresh_pool
-from candidate_service.candidate import CandidateList, CandidateQuery
+from candidate_service.candidate import CandidateList, CandidateQuery, SourceFigures
 from candidate_service.fresh_pool import ARTIFACT, DAY_US, FORMAT_VERSION, FreshPins, open_fresh
 from candidate_service.live.segment import LivePin
 from candidate_service.live_pools import LivePools, SaveTally
@@ -190,6 +190,10 @@ class FreshSource:
         self._pins, self._settings, self._clock = pins, settings, clock
         self._lock = Lock()
         self._view: tuple[FreshPins, LivePools, FreshView] | None = None
+
+    def figures(self) -> SourceFigures:
+        """Return how many pins it can propose."""
+        return SourceFigures(pin_count=len(self._pins().rows))
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return pins of the hot and of the quality pool in turns; no query pin is behind them.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import pin_vectors
-from candidate_service.candidate import CandidateList, CandidateQuery
+from candidate_service.candidate import CandidateList, CandidateQuery, SourceFigures
 from candidate_service.live.segment import LiveSegment
 from candidate_service.live_pools import LivePools
 from candidate_service.pin_vectors import open_vectors
@@ -57,6 +57,10 @@ class LocalSource:
         self._relatedness = relatedness
         self._views = LiveViews()
         self._pools = _PoolVectors()
+
+    def figures(self) -> SourceFigures:
+        """Return how many pins it can propose."""
+        return SourceFigures(pin_count=self._lists().local_pin_count)
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return pins that fit the viewer's segment in at least one way, those that fit more first.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import pin2vec
-from candidate_service.candidate import CandidateList, CandidateQuery
+from candidate_service.candidate import CandidateList, CandidateQuery, SourceFigures
 from candidate_service.pin2vec import Pin2Vec, open_pin2vec
 from candidate_service.selection import is_allowed, is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
@@ -34,6 +34,10 @@ class Pin2VecSource:
     def __init__(self, opened: Callable[[], Pin2Vec]) -> None:
         """Remember how to get at the generation that serves now."""
         self._opened = opened
+
+    def figures(self) -> SourceFigures:
+        """Return how many pins it can propose."""
+        return SourceFigures(pin_count=len(self._opened()))
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return next and near pins in turns; the score is 1 / (1 + rank) in the list of its own.

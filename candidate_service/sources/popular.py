@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service.candidate import CandidateList, CandidateQuery, Segment
+from candidate_service.candidate import CandidateList, CandidateQuery, Segment, SourceFigures
 from candidate_service.live.segment import LivePin, LiveSegment
 from candidate_service.live_pools import LivePools, SaveTally
 from candidate_service.pools import (
@@ -116,6 +116,17 @@ class PopularLists:
         rows = np.concatenate([part[0] for part in self._lists.values()])
         self._rows, first = np.unique(rows, return_index=True)
         self._scores = np.concatenate([part[1] for part in self._lists.values()])[first]
+
+    @property
+    def pin_count(self) -> int:
+        """How many pins are in any list."""
+        return len(self._rows)
+
+    @property
+    def local_pin_count(self) -> int:
+        """How many pins are in the list of a segment."""
+        rows = [rows for key, (rows, _) in self._lists.items() if key != EVERYONE]
+        return len(np.unique(np.concatenate([np.empty(0, np.int32), *rows])))
 
     def weigh(self, time_us: int) -> float:
         """Return how much a save of that time counts beside those in the lists."""
@@ -274,6 +285,10 @@ class PopularSource:
         """Remember how to get at the lists that serve now."""
         self._lists = lists
         self._views = LiveViews()
+
+    def figures(self) -> SourceFigures:
+        """Return how many pins it can propose."""
+        return SourceFigures(pin_count=self._lists().pin_count)
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
         """Return the most popular pins for the viewer's segment; no query pin is behind them."""
