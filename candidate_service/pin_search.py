@@ -36,8 +36,6 @@ from candidate_service.vector_index import VectorIndex
 FUSION_OFFSET: Final = 60.0
 FUSION_DEPTH_MIN: Final = 100
 """Lists are fused at least so deep: a pin that is 50th in both beats one that is 2nd in one."""
-FEW_ROWS: Final = 5000
-"""With at most so many allowed rows only those are looked at; else more are asked for."""
 EXAMINED_MAX: Final = 65_536
 """Most matches that are looked through for allowed ones."""
 QUERY_WORD_COUNT_MAX: Final = 64
@@ -55,13 +53,14 @@ class SearchSettings:
         boosts: What a match counts by field, > 0; fields without one are not looked at.
         term_count: Most telling words of a pin that make its query, >= 1.
         vector_weight: Of the vectors' list beside the words' (1).
+        few_row_count: With at most so many allowed rows only those are looked at; else more
+            matches are asked for until enough of them are allowed.
     """
 
-    boosts: Mapping[str, float] = field(
-        default_factory=lambda: dict(BOOSTS)
-    )
+    boosts: Mapping[str, float] = field(default_factory=lambda: dict(BOOSTS))
     term_count: int = 16
     vector_weight: float = 1.0
+    few_row_count: int = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class PinSearch:
             return _nothing()
         if allowed is not None:
             within = np.flatnonzero(allowed[: index.pin_count]).astype(np.int32)
-            if len(within) <= FEW_ROWS:
+            if len(within) <= self.settings.few_row_count:
                 within = within[~is_in(within, replaced) & ~is_in(within, space.unwanted)]
                 return index.find(terms, count, within=within)
         asked = count + min(count, len(replaced) + len(space.unwanted))

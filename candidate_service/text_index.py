@@ -271,9 +271,9 @@ def _open(folder: Path) -> tantivy.Index:
         if _is_writable(folder):
             raise
     with tempfile.TemporaryDirectory(prefix="corkboard-text-") as aside:
-        copy = Path(aside) / FOLDER
-        shutil.copytree(folder, copy, copy_function=shutil.copyfile)
-        return tantivy.Index.open(str(copy))  # what is mapped stays when the names go
+        for path in folder.iterdir():
+            shutil.copyfile(path, Path(aside) / path.name)
+        return tantivy.Index.open(aside)  # what is mapped stays when the names go
 
 
 def _is_writable(folder: Path) -> bool:
