@@ -1,4 +1,4 @@
-"""Nearest neighbours: the index against a full scan, adds while searching, threads.
+"""Nearest neighbours: the index against a full scan, number types, filters, the cache, threads.
 
 Times of searches are CPU times of the calling thread, so that other work on the machine shows
 little; waiting (adds, threads) is wall time, in interleaved rounds of which the median counts.
@@ -22,14 +22,14 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service.vector_index import (
-    IndexSettings,
-    LiveVectorIndex,
-    VectorIndex,
-    build_index,
-)
+from candidate_service.candidate import SharedMask
+from candidate_service.index_settings import NUMBERS, IndexSettings
+from candidate_service.neighbours import FilterPlan, NeighbourCache, Neighbours, over_fetched
+from candidate_service.vector_index import LiveVectorIndex, VectorIndex, build_index
+from candidate_service.vector_recall import recall_against
 
 DEPTH = 100
+FILTERED_DEPTH = 192  # 133 for each of three medoids, and some spare
 ADDS_PER_S = 200
 
 Vectors = NDArray[np.float32]
@@ -71,16 +71,20 @@ def blas_scan(vectors: Vectors, query: Vectors) -> NDArray[np.intp]:
     return best[np.argsort(-cosines[best])]
 
 
-def build(vectors: Vectors, folder: Path) -> tuple[VectorIndex, int, float]:
+def build(
+    vectors: Vectors, folder: Path, number_type: str = "bf16"
+) -> tuple[VectorIndex, int, float]:
     """Build the graph; also give its search effort and the CPU seconds it took."""
-    settings = IndexSettings(exact_count_max=0)
+    settings = IndexSettings(exact_count_max=0, number_type=number_type)
     started = time.process_time()
     path = folder / f"{id(vectors)}.usearch"
     report = build_index(
         vectors, path, settings, rng=np.random.default_rng(1), advance=lambda _: None
     )
     seconds = time.process_time() - started
-    index = VectorIndex(vectors, path=path, expansion_search=report.expansion_search)
+    index = VectorIndex(
+        vectors, path=path, expansion_search=report.expansion_search, number_type=number_type
+    )
     return index, report.expansion_search, seconds
 
 
@@ -109,6 +113,106 @@ def search_lines(folder: Path, *, count: int, dimension: int, query_count: int) 
         lines.append(
             f"| {make.__name__} | {effort} | {recall:.3f} | {graph_us:.0f} | {blas_us:.0f} "
             f"| {scan_us:.0f} | **{blas_us / graph_us:.1f}x** | {seconds:.0f} | {megabytes:.0f} |"
+        )
+    return lines
+
+
+def number_lines(folder: Path, *, count: int, dimension: int, query_count: int) -> list[str]:
+    """Compare how the graph keeps numbers: effort for the same recall, time, build, size."""
+    lines = [
+        (
+            f"| {count:,} x {dimension}, recall@{DEPTH} | effort | recall | search us | against bf16 "
+            "| build CPU s | MB |"
+        ),
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rng = np.random.default_rng(7)
+    vectors = spread(rng, count, dimension)
+    queries = vectors[rng.choice(count, query_count, replace=False)]
+    truths = [blas_scan(vectors, query) for query in queries]
+    reference = 0.0
+    for number_type in NUMBERS:
+        index, effort, seconds = build(vectors, folder, number_type)
+        hits = [
+            len({*index.nearest(query[None], DEPTH)[0][0].tolist()} & {*truth.tolist()})
+            for query, truth in zip(queries, truths, strict=True)
+        ]
+        took = cpu_us(lambda q, index=index: index.nearest(q[None], DEPTH), queries)
+        reference = reference or took
+        megabytes = (folder / f"{id(vectors)}.usearch").stat().st_size / 1e6
+        lines.append(
+            f"| {number_type} | {effort} | {np.mean(hits) / DEPTH:.3f} | {took:.0f} "
+            f"| {took / reference:.2f}x | {seconds:.0f} | {megabytes:.0f} |"
+        )
+    return lines
+
+
+def filter_lines(index: VectorIndex, *, query_count: int) -> list[str]:
+    """Search under filters: our choice, each way alone, and a graph that does not know of them."""
+    vectors = index.vectors
+    count = len(vectors)
+    rng = np.random.default_rng(11)
+    queries = vectors[rng.choice(count, query_count, replace=False)]
+    direction = vectors @ vectors[rng.integers(count)]
+    lines = [
+        (
+            f"| {count:,} pins, {FILTERED_DEPTH} wanted | recall: dropped afterwards | recall: ours "
+            "| ours us | fetched us | scanned us | ours against the better way |"
+        ),
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for ratio, is_corner in ((0.5, False), (0.1, False), (0.01, False), (0.1, True)):
+        mask = rng.random(count) < ratio
+        if is_corner:
+            mask = direction >= np.quantile(direction, 1 - ratio)
+        cache, plan = NeighbourCache(index, 0), FilterPlan(index, mask)
+        shared = SharedMask(ratio, mask)
+        ways: dict[str, Callable[[Vectors], list[Neighbours]]] = {
+            "ours": lambda q, c=cache, s=shared: c.search(q[None], FILTERED_DEPTH, s),
+            "fetched": lambda q, p=plan: over_fetched(index, q[None], FILTERED_DEPTH, p),
+            "scanned": lambda q, p=plan: index.nearest_among(q[None], p.rows, FILTERED_DEPTH),
+        }
+        found: dict[str, list[float]] = {"ours": [], "plain": []}
+        for query in queries:
+            truth = ways["scanned"](query)[0][1]
+            found["ours"].append(recall_against(ways["ours"](query)[0][1], truth))
+            rows, cosines = index.nearest(query[None], FILTERED_DEPTH)[0]
+            found["plain"].append(recall_against(cosines[mask[rows]], truth))
+        times = {name: cpu_us(way, queries[:100]) for name, way in ways.items()}
+        better = min(times["fetched"], times["scanned"])
+        name = f"{ratio:.0%}{' in a corner' if is_corner else ''}"
+        lines.append(
+            f"| {name} | {np.mean(found['plain']):.3f} | **{np.mean(found['ours']):.3f}** "
+            f"| {times['ours']:.0f} | {times['fetched']:.0f} | {times['scanned']:.0f} "
+            f"| {times['ours'] / better:.2f}x |"
+        )
+    return lines
+
+
+def skew_lines(index: VectorIndex, *, question_count: int, sizes: tuple[int, ...]) -> list[str]:
+    """Ask for medoids as they are asked for: few of them often (Zipf, exponent 0.8)."""
+    count = len(index.vectors)
+    rng = np.random.default_rng(13)
+    weights = (np.arange(1, count + 1) + 5.0) ** -0.8
+    order = rng.permutation(count)
+    asked = order[rng.choice(count, question_count, p=weights / weights.sum())].astype(np.int32)
+    lines = [
+        (
+            f"| lists kept, {question_count:,} questions, {count:,} medoids | hit rate | us a question "
+            "| against none kept |"
+        ),
+        "| --- | --- | --- | --- |",
+    ]
+    without = 0.0
+    for size in sizes:
+        cache = NeighbourCache(index, size)
+        started = time.thread_time()
+        for row in asked:
+            cache.nearest(row.reshape(1), 192)
+        took = (time.thread_time() - started) / question_count * 1e6
+        without = without or took
+        lines.append(
+            f"| {size:,} | {cache.hit_ratio:.3f} | {took:.0f} | {without / took:.1f}x less |"
         )
     return lines
 
@@ -215,6 +319,20 @@ def thread_lines(folder: Path, *, count: int, dimension: int, round_count: int) 
     return lines
 
 
+def shared_lines(folder: Path, *, quick: bool) -> list[list[str]]:
+    """Build one graph for filters and cache."""
+    count, dimension = (2_000, 32) if quick else (200_000, 128)
+    index, _, _ = build(spread(np.random.default_rng(17), count, dimension), folder)
+    return [
+        filter_lines(index, query_count=10 if quick else 200),
+        skew_lines(
+            index,
+            question_count=200 if quick else 20_000,
+            sizes=(0, 20, 200) if quick else (0, 1_000, 10_000, 100_000),
+        ),
+    ]
+
+
 def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -233,6 +351,10 @@ def main() -> None:
                 dimension=32 if quick else 128,
                 counts=(500,) if quick else (10_000, 20_000, 50_000),
             ),
+            number_lines(
+                folder, count=size[0], dimension=size[1], query_count=20 if quick else 300
+            ),
+            *shared_lines(folder, quick=quick),
             add_lines(
                 count=500 if quick else 50_000,
                 dimension=32 if quick else 128,
