@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from candidate_service import catalogue
 from candidate_service.catalogue import Catalogue, open_catalogue
@@ -16,6 +16,9 @@ from service_runtime.manifest import read_manifest
 T = TypeVar("T")
 
 Listener = Callable[[str, str], None]
+
+STEADY_TRIES_MAX: Final = 3
+"""The catalogue does not change twice within a call; if it does, the third answer is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,23 @@ class Served:
     generation: str
     catalogue: Catalogue
     live: LiveSegment
+
+
+def steady(served: Callable[[], Served], answer: Callable[[Served], T]) -> T:
+    """Return an answer that was made while one catalogue served.
+
+    Rows behind the catalogue mean live pins, which have other rows behind the next one; so what was
+    asked while the catalogue changed is asked again.
+
+    Raises:
+        NotReady: No catalogue has been built.
+    """
+    for _ in range(STEADY_TRIES_MAX - 1):
+        seen = served()
+        answered = answer(seen)
+        if served() is seen:
+            return answered
+    return answer(served())
 
 
 class ChangeFollower(Protocol):
@@ -120,6 +140,8 @@ class Artifacts:
         def open_in_space(generation: Generation) -> T:
             if (space := _space(generation)) != self.catalogue().id_space:
                 raise NotReady(f"{artifact} {generation.id} belongs to the row space {space}")
+            if _is_younger(generation, self.catalogue()):
+                raise NotReady(f"{artifact} {generation.id} waits for its catalogue")
             return open_generation(generation)
 
         known = self._lives.get(artifact, {}).get(open_generation)
@@ -231,12 +253,17 @@ class Artifacts:
         return _least(known)
 
     def _check(self, live: Live[Any]) -> None:
-        """Refuse rows of another space: they would name the wrong pins."""
-        space = _space(live.generation)
-        if space != self.catalogue().id_space:
+        """Refuse rows of another space, and rows behind the catalogue: they name wrong pins."""
+        generation, served = live.generation, self.catalogue()
+        if _space(generation) != served.id_space:
             raise NotReady(
                 f"{live.artifact} was built for another catalogue",
                 hint=f"build it again: corkboard build {live.artifact}",
+            )
+        if _is_younger(generation, served):
+            raise NotReady(
+                f"{live.artifact} was built for a younger catalogue than the one that serves",
+                hint=f"roll it back as well: corkboard rollback {live.artifact}",
             )
 
 
@@ -250,6 +277,10 @@ def _positions(generation: Generation) -> list[Mapping[str, int]]:
     """Return up to where an artifact knows the live logs; none if it does not say."""
     details = generation.manifest.details
     return [details["live_positions"]] if "live_positions" in details else []
+
+
+def _is_younger(generation: Generation, served: Catalogue) -> bool:
+    return int(generation.manifest.details.get("pin_count", 0)) > len(served)
 
 
 def _space(generation: Generation) -> str:

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service.artifacts import Served
+from candidate_service.artifacts import Served, steady
 from candidate_service.boards import BoardFinder, FoundBoard
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
@@ -56,15 +56,20 @@ class BoardVerbs:
     def RetrieveBoards(
         self, request: wire.RetrieveBoardsRequest, context: grpc.ServicerContext
     ) -> wire.RetrieveBoardsResponse:
+        stop = self._board_parts.stop(context)
+        return steady(self._board_parts.served, lambda served: self._boards(request, served, stop))
+
+    def _boards(
+        self, request: wire.RetrieveBoardsRequest, served: Served, stop: Stop
+    ) -> wire.RetrieveBoardsResponse:
         parts = self._board_parts
-        served = parts.served()
         queried = decode_queried(request, served, parts)
         query = CandidateQuery(
             query_rows=queried.rows,
             weights=queried.weights,
             seed=request.seed,
             segment=Segment(request.viewer.language, request.viewer.country),
-            stop=parts.stop(context),
+            stop=stop,
             live=served.live,
             allowed=parts.allowed(served),
         )

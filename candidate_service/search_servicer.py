@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import text_index
-from candidate_service.artifacts import Artifacts, Served
+from candidate_service.artifacts import Artifacts, Served, steady
 from candidate_service.content_vectors import FORMAT_VERSION, TEXT, or_none
 from candidate_service.live_text import LiveText
 from candidate_service.pin_search import Found, PinSearch, Space
@@ -143,6 +143,9 @@ class SearchVerbs:
     def SearchPins(
         self, request: wire.SearchPinsRequest, context: grpc.ServicerContext
     ) -> wire.SearchPinsResponse:
-        parts, served = self._search_parts, self._search_parts.served()
+        return steady(self._search_parts.served, lambda served: self._found(request, served))
+
+    def _found(self, request: wire.SearchPinsRequest, served: Served) -> wire.SearchPinsResponse:
+        parts = self._search_parts
         found = parts.find(request, served, self._search_allowed(request, served))
         return encode_found(found, served, parts.generation())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from candidate_service.artifacts import Served
+from candidate_service.artifacts import Served, steady
 from candidate_service.boards import BoardFinder
 from candidate_service.boards_servicer import BoardParts, BoardVerbs
 from candidate_service.candidate import CandidateQuery, Stop
@@ -109,7 +109,11 @@ class CandidateServicer(
         self, request: wire.RetrieveCandidatesRequest, context: grpc.ServicerContext
     ) -> wire.RetrieveCandidatesResponse:
         stop = self._stop(context)
-        served = self._parts.served()
+        return steady(self._parts.served, lambda served: self._retrieve(request, served, stop))
+
+    def _retrieve(
+        self, request: wire.RetrieveCandidatesRequest, served: Served, stop: Stop
+    ) -> wire.RetrieveCandidatesResponse:
         queried = decode_pins(request, served.live, self._limits, self._parts.now_us())
         allowed = self._allowed(request, served)
         query = decode_query(request, served.live, queried, allowed, stop)

@@ -98,7 +98,10 @@ def _publish_saves(context: JobContext[CandidateConfig], ids: IdTable, source: G
             as_of_us=context.as_of_us,
             inputs={source.artifact: source.id},
             counts={"save_count": saves.num_rows, "board_count": board_count},
-            details=catalogue.inherited_lineage(source.manifest.details),
+            details={
+                **catalogue.inherited_lineage(source.manifest.details),
+                "pin_count": len(ids),
+            },
         )
     return int(saves.num_rows)
 

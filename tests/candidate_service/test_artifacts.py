@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from candidate_service.artifacts import Artifacts
+from candidate_service.artifacts import Artifacts, Served, steady
 from candidate_service.jobs import build_catalogue, build_popular
 from candidate_service.sources import popular
 from service_runtime.errors import NotReady
@@ -85,3 +85,45 @@ def test_bad_generation_is_refused_and_the_old_one_serves(tmp_path: Path) -> Non
     assert artifacts.generation("popular") == before
     assert len(lists().best_for(popular.Segment())[0]) == 1
     assert refused == ["popular"]
+
+
+def test_artifact_of_a_younger_catalogue_waits_or_is_named(tmp_path: Path) -> None:
+    """Its rows behind the catalogue that serves would be taken for live pins."""
+    build(tmp_path)
+    store = GenerationStore(tmp_path / "generations")
+    artifacts = Artifacts(store)
+    lists = artifacts.add("popular", 1, popular.open_lists)
+    old = artifacts.generation("popular")
+    write_pins(tmp_path, [{"pin_id": "q"}], file="b")
+    build_catalogue.run(make_context(tmp_path))
+    build_popular.run(make_context(tmp_path))
+    catalogue, *others = artifacts.lives()
+
+    for live in others:
+        live.poll()
+    assert artifacts.generation("popular") == old
+    for live in (catalogue, *others):
+        live.poll()
+    assert artifacts.generation("popular") != old
+
+    store.roll_back("catalogue")
+    catalogue.poll()
+    with pytest.raises(NotReady, match="younger"):
+        lists()
+
+
+def test_what_was_asked_while_the_catalogue_changed_is_asked_again(tmp_path: Path) -> None:
+    """So that no row is read in two catalogues."""
+    build(tmp_path)
+    artifacts = Artifacts(GenerationStore(tmp_path / "generations"))
+    seen: list[str] = []
+
+    def answer(served: Served) -> str:
+        if not seen:
+            build_catalogue.run(make_context(tmp_path))
+            artifacts.lives()[0].poll()
+        seen.append(served.generation)
+        return served.generation
+
+    assert steady(artifacts.served, answer) == artifacts.served().generation
+    assert len(set(seen)) == len(seen) == 2
