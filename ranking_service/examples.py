@@ -18,6 +18,7 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
 
 from ranking_service.features import FEATURE_NAMES
@@ -91,15 +92,6 @@ SHOWN_SCHEMA: Final = pa.schema(
 """What is read of the impressions."""
 
 
-class LeakDetected(JobFailed):
-    """Some rows know what nobody could know when their list was shown; nothing was trained."""
-
-    HINT = (
-        "replay with artifacts built --as-of the time of the replay, and look for clocks that are "
-        "ahead of each other"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Examples:
     """
@@ -113,7 +105,7 @@ class Examples:
         user_parts: A number in [0, 2**16) made from the user's id, int64[n]: splits users evenly.
         positions: Where in the list, int64[n].
         query_keys: Number of the query pin, of the user on the home feed, int64[n].
-        pin_keys: Number of the pin, int64[n].
+        pin_keys: `pin_key` of the pin, int64[n].
         outcomes: Whether each of OBJECTIVES came about, int8[n, 4].
         is_randomised: Whether the list was in random order, bool[n].
     """
@@ -239,40 +231,6 @@ def open_tables(
     )
 
 
-def refuse_leaks(engine: BatchEngine) -> None:
-    """
-    Check that nothing behind a shown list is younger than the list.
-
-    Raises:
-        LeakDetected: If the data of a generation or a feature is later than the impression, or an
-            action that names a list is earlier than the list.
-    """
-    checks = {
-        "a generation knows what came after the list was shown": (
-            "SELECT list_id, impression_time_us, generations_as_of_us AS other_time_us "
-            "FROM shown WHERE generations_as_of_us > impression_time_us"
-        ),
-        "features were computed after the list was shown": (
-            "SELECT list_id, impression_time_us, feature_time_us AS other_time_us "
-            "FROM shown WHERE feature_time_us > impression_time_us"
-        ),
-        "an action on a list is earlier than the list": (
-            "SELECT s.list_id, s.impression_time_us, a.action_time_us AS other_time_us "
-            "FROM shown AS s JOIN acted AS a ON a.list_id = s.list_id AND a.pin_id = s.pin_id "
-            "AND a.user_id = s.user_id WHERE a.action_time_us < s.impression_time_us"
-        ),
-    }
-    for claim, query in checks.items():
-        engine.sql(query, name="leaks")
-        if count := engine.count("leaks"):
-            first = engine.read("leaks").slice(0, 1).to_pylist()[0]
-            raise LeakDetected(
-                f"{claim}: {count} rows, the first one in list {first['list_id']}: shown at "
-                f"{first['impression_time_us']}, other time {first['other_time_us']}",
-                report={"leaks": count},
-            )
-
-
 def validation_start(engine: BatchEngine, share: float) -> int:
     """
     The time from which on impressions are for judging: the newest *share* of them, at least.
@@ -380,7 +338,7 @@ def _as_arrays(table: pa.Table) -> Examples:
         user_parts=np.array([*parts, 0], np.int64)[users.indices.to_numpy()],
         positions=table["position"].to_numpy().astype(np.int64),
         query_keys=_numbered(table["query_key"]),
-        pin_keys=_numbered(table["pin_id"]),
+        pin_keys=_keys(table["pin_id"]),
         outcomes=np.stack([labels, *told], axis=1),
         is_randomised=table["is_randomised"].to_numpy(zero_copy_only=False).astype(np.bool_),
     )
@@ -389,3 +347,15 @@ def _as_arrays(table: pa.Table) -> Examples:
 def _numbered(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """A number for each distinct word, in order of first appearance, int64[n]."""
     return np.asarray(column.combine_chunks().dictionary_encode().indices.to_numpy(), np.int64)
+
+
+def _keys(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """`pin_key` of each pin, int64[n]."""
+    encoded = column.combine_chunks().dictionary_encode()
+    keys = [*(pin_key(pin_id) for pin_id in encoded.dictionary.to_pylist()), 0]
+    return np.array(keys, np.int64)[encoded.indices.to_numpy()]
+
+
+def pin_key(pin_id: str) -> int:
+    """The number that examples know a pin by, in [0, 2**63)."""
+    return xxhash.xxh3_64_intdigest(pin_id.encode()) >> 1

@@ -13,10 +13,10 @@ from ranking_service.examples import (
     Labelling,
     open_tables,
     read_examples,
-    refuse_leaks,
     validation_start,
 )
 from ranking_service.gate import POSITIVE_COUNT_MIN
+from ranking_service.leaks import refuse_leaks
 from ranking_service.query import Surface
 from service_runtime.batch.engine import BatchEngine
 from service_runtime.job import JobFailed

@@ -200,8 +200,8 @@ def fit_pairwise(
         alpha=strength,
         fit_intercept=False,
         average=True,
-        max_iter=50,
-        tol=1e-4,
+        max_iter=30,
+        tol=None,
         random_state=seed,
     )
     descent.fit(rows * signs[:, None], signs if signs.size > 1 else np.ones(1, int))

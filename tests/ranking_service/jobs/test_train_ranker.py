@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from ranking_service.config import RankingConfig
-from ranking_service.examples import ACTION_SCHEMA, LeakDetected
+from ranking_service.examples import ACTION_SCHEMA, SHOWN_SCHEMA
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
-from ranking_service.impressions import FEATURE_SET, IMPRESSION_SCHEMA
-from ranking_service.jobs import train_ranker
+from ranking_service.impressions import FEATURE_SET
+from ranking_service.jobs import compare_rankers, train_ranker
+from ranking_service.leaks import LeakDetected
 from ranking_service.models.calibration import RARE_SHARE
+from ranking_service.models.entries import TRAINED_MODELS
 from ranking_service.query import Surface
 from ranking_service.ranker import Rankers, open_ranker
 from service_runtime.generation_store import GenerationStore
@@ -81,7 +83,7 @@ def make_action(user: Any, pin: Any, time: Any, kind: Any = "save", **fields: An
 def write(root: Any, rows: Any, actions: Any) -> None:
     """Write impressions and actions as exports do."""
     for name, records, schema in (
-        ("impressions", rows, IMPRESSION_SCHEMA),
+        ("impressions", rows, SHOWN_SCHEMA),
         ("actions", actions, ACTION_SCHEMA),
     ):
         folder = root / "events" / name / "day=2026-01-01"
@@ -234,7 +236,8 @@ def test_a_planted_leak_is_refused(tmp_path: Path, leak: Any, claim: Any) -> Non
 
 def label_of(root: Any, *, horizon_days: Any = 1.0, boundary: Any = NOW + 5 * DAY) -> Any:
     """Labels by list and position, as the job would see them."""
-    from ranking_service.examples import Labelling, open_tables, read_examples, refuse_leaks
+    from ranking_service.examples import Labelling, open_tables, read_examples
+    from ranking_service.leaks import refuse_leaks
     from service_runtime.batch import BatchSettings, open_engine
 
     engine = open_engine(BatchSettings())
@@ -398,3 +401,127 @@ def test_too_few_positives_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(JobFailed, match="positives"):
         train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "model", ["rank_svm", "session_pairs", "ranknet_gbdt", "logistic", "lambdamart"]
+)
+def test_every_model_is_trained_and_serves(tmp_path: Path, model: Any) -> None:
+    """One job, one interface: each kind beats a misled hand-tuned model and is opened again."""
+    write(tmp_path, *make_shown())
+
+    report = train(tmp_path, arguments={"model": model})
+    folder = tmp_path / "generations" / "ranker" / report["generation"]
+    ranker = open_ranker(folder, feature_names=FEATURE_NAMES)
+
+    assert ranker.model == model
+    assert report["quality"][model]["ndcg_at_10"] > 0.55
+    assert report["quality"][model]["ndcg_at_10"] > report["quality"]["hand_tuned"]["ndcg_at_10"]
+    assert report["fallback_reason"] == ""
+    rows = np.random.default_rng(1).random((50, len(FEATURE_NAMES))).astype(np.float32)
+    assert np.corrcoef(ranker.logits(rows), rows[:, SIGNAL])[0, 1] < -0.3
+    assert ranker.contributions(rows).shape == rows.shape
+
+
+def test_objectives_are_trained_beside_each_other(tmp_path: Path) -> None:
+    """Hides get a model of their own, which serving may weigh against saves."""
+    rows, actions = make_shown()
+    hides = []
+    for row in rows:
+        if row["features"][0] > 0.9:
+            time = row["impression_time_us"] / 1e6 + 30
+            hides.append(make_action(row["user_id"], row["pin_id"], time, "hide"))
+    write(tmp_path, rows, actions + hides)
+
+    report = train(tmp_path, arguments={"objectives": ["save", "click", "hide"]})
+    folder = tmp_path / "generations" / "ranker" / report["generation"]
+    x = np.full((2, len(FEATURE_NAMES)), 0.5, np.float32)
+    x[1, 0] = 0.99
+
+    saves = open_ranker(folder, feature_names=FEATURE_NAMES)
+    mixed = open_ranker(
+        folder, feature_names=FEATURE_NAMES, objective_weights={"hide": -1, "save": 1}
+    )
+
+    assert not (folder / "model_click.txt").exists()  # nobody clicked: nothing to learn from
+    difference = np.diff(mixed.logits(x))[0]
+    assert difference < -0.5
+    assert difference < np.diff(saves.logits(x))[0]
+
+
+def test_what_is_left_out_is_not_looked_at(tmp_path: Path) -> None:
+    """Without its family the one telling feature changes nothing."""
+    write(tmp_path, *make_shown())
+
+    report = train(tmp_path, arguments={"without": ["context"]}, force=True)
+    folder = tmp_path / "generations" / "ranker" / report["generation"]
+    ranker = open_ranker(folder, feature_names=FEATURE_NAMES)
+    rows = np.random.default_rng(1).random((2, len(FEATURE_NAMES))).astype(np.float32)
+    rows[1] = rows[0]
+    rows[1, SIGNAL] = 1 - rows[0, SIGNAL]
+
+    assert ranker.logits(rows)[0] == ranker.logits(rows)[1]
+    assert report["quality"]["pointwise_gbdt"]["auc"] == pytest.approx(0.5, abs=0.08)
+
+
+def test_an_action_that_names_a_list_counts_for_that_list_only(tmp_path: Path) -> None:
+    """Two lists showed the same pin; the list id says which one earned it; told twice is once."""
+    rows, _ = make_shown(list_count=2)
+    for row in rows:
+        row["user_id"] = "user"
+        row["pin_id"] = row["pin_id"].replace("pin-1-", "pin-0-")
+        row["impression_time_us"] = row["feature_time_us"] = us(NOW)
+        row["generations_as_of_us"] = us(NOW - DAY)
+    act = make_action("user", "pin-0-3", NOW + 60, list_id="list-0001")
+    write(tmp_path, rows, [act, act, make_action("user", "pin-0-5", NOW + 60)])
+
+    labels = label_of(tmp_path).labels.reshape(2, LIST_LENGTH)
+
+    assert np.flatnonzero(labels[0]).tolist() == [5]
+    assert np.flatnonzero(labels[1]).tolist() == [3, 5]
+
+
+def test_late_actions_are_found_by_the_next_training(tmp_path: Path) -> None:
+    """What is told late is a label as soon as it is there, if it happened in time."""
+    rows, _ = make_shown(list_count=2)
+    row = rows[3]
+    late = make_action(row["user_id"], row["pin_id"], row["impression_time_us"] / 1e6 + 50)
+    write(tmp_path, rows, [])
+    assert label_of(tmp_path).labels.sum() == 0
+
+    write(tmp_path, rows, [late])
+
+    assert label_of(tmp_path).labels.sum() == 1
+
+
+def test_all_models_are_compared_on_the_same_rows(tmp_path: Path) -> None:
+    """Every model, family, kind of negatives, weight and slice has its figures."""
+    rows, actions = make_shown(list_count=200)
+    for row in rows:
+        row["is_randomised"] = int(row["list_id"].removeprefix("list-")) % 5 > 0
+    write(tmp_path, rows, actions)
+    context = JobContext(
+        config=RankingConfig(
+            data_root=tmp_path,
+            label_horizon_days=1.0,
+            tree_count_max=15,
+            learning_rate=0.2,
+            leaf_row_count_min=50,
+        ),
+        as_of_us=us(NOW + 30 * DAY),
+        seed=0,
+        arguments=argparse.Namespace(impressions=None, model="pointwise_gbdt"),
+    )
+
+    report = compare_rankers.run(context)
+    context.close()
+
+    models = report["models"]
+    assert set(models) == {"hand_tuned", *TRAINED_MODELS}
+    assert models["pointwise_gbdt"]["ndcg_at_10"] > models["hand_tuned"]["ndcg_at_10"]
+    assert models["pointwise_gbdt"]["examined"] > models["hand_tuned"]["examined"]
+    lost = report["families"]["none"]["ndcg_at_10"] - report["families"]["context"]["ndcg_at_10"]
+    assert lost > 0.1
+    assert set(report["negatives"]) == {"none", "neighbours", "popular", "both"}
+    assert set(report["slices"]) == {"all", "random", "mixed"}
+    assert report["weights"]["automatic"]["calibration_error"] < 0.05
