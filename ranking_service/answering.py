@@ -40,6 +40,8 @@ class Run:
         scored: The numbers of the pool.
         arrangement: Its order and how it came about.
         left_out: What our own rules left out before the coarse cut: rule and rows.
+        allowed_count: Candidates that may be shown, before the coarse cut.
+        is_random: Whether the order is random.
     """
 
     query: RecommendQuery | RankQuery
@@ -55,6 +57,8 @@ class Run:
     scored: Scored
     arrangement: Arrangement
     left_out: tuple[tuple[str, NDArray[np.int32]], ...] = ()
+    allowed_count: int = 0
+    is_random: bool = False
 
     def left_out_by(self, row: int) -> str:
         """The rule that left a row out, in a sentence; empty = none did."""
@@ -87,6 +91,8 @@ def answer_of(run: Run) -> Answer:
         origin=query.context.origin,
         scenario=run.plan.scenario,
         experiment_arms=run.plan.experiment_arms,
+        is_randomised=run.is_random,
+        slice_propensity=run.plan.random_share if run.is_random else 1.0 - run.plan.random_share,
     )
 
 

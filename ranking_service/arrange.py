@@ -225,14 +225,27 @@ def promote(
     return (order, wanted) if (moved == order).all() else (moved, wanted)
 
 
-def random_arrangement(count: int, chosen_from: int, rng: np.random.Generator) -> Arrangement:
+def random_arrangement(
+    pool: Pool, candidates: Candidates, chosen_from: int, rng: np.random.Generator
+) -> Arrangement:
     """
     A random order of a pool, with the probability of each place.
 
+    Near-duplicates of what stands before are taken out, which the probabilities leave out of
+    account.
+
     Args:
-        count: Candidates in the pool, themselves drawn evenly.
+        pool: The candidates, themselves drawn evenly.
+        candidates: What they were merged from.
         chosen_from: Out of how many.
         rng: Seeded by the request.
     """
-    order = rng.permutation(count)
-    return Arrangement(order, (("random", order),), position_propensity=1.0 / max(1, chosen_from))
+    order = rng.permutation(len(pool))
+    draft = _Draft(order, [("random", order)])
+    draft.keep("duplicate", first_of_each(candidates.groups_of(pool.rows[order])))
+    return Arrangement(
+        draft.order,
+        tuple(draft.steps),
+        draft.removed,
+        position_propensity=1.0 / max(1, chosen_from),
+    )

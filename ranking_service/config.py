@@ -1,5 +1,7 @@
 """Every setting of ranking_service and of its jobs."""
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -103,6 +105,41 @@ class RankingConfig(ServiceConfig):
         ge=1,
         le=100_000_000,
         description="Confirmed lists kept in mind so that a pin is recorded once, 2 KB each.",
+    )
+
+    # Rules; a scenario file may say otherwise for a place in the product.
+    scenario_file: Path | None = Field(
+        None, description="TOML file of scenarios, rules, promotions and experiments."
+    )
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="How unlike each other pins should be; 0 = by score alone."
+    )
+    rotation_rate: float = Field(
+        0.0, ge=0, le=1, description="How much pins shown lately are held back; 0 = not at all."
+    )
+    rotation_seconds: float = Field(
+        7200.0, ge=0, le=2_592_000, description="How long lately is; Recombee's default."
+    )
+    rotation_user_count_max: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Users whose last 100 answers are kept in mind for it, 30 KB each. Guess.",
+    )
+    owner_pin_count_max: int = Field(
+        10, ge=0, le=500, description="Pins of one owner in an answer; 0 = no cap. Guess."
+    )
+    random_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests whose order is random, to learn from. Related Pins: ~1 %.",
+    )
+    page_seconds: float = Field(
+        1800.0,
+        gt=0,
+        le=86_400,
+        description="How long a page token, and a page's memory of its lists, are good.",
     )
 
     # Memboost.

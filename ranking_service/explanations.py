@@ -16,6 +16,7 @@ from ranking_service.answer import (
     RankedPin,
 )
 from ranking_service.answering import Run
+from ranking_service.config import RankingConfig
 from ranking_service.explain import explain
 from ranking_service.feature_table import FEATURE_NAMES
 from ranking_service.insertion import MEMBOOST_SOURCE
@@ -73,7 +74,7 @@ def explained(run: Run, pins: Sequence[RankedPin], places: Sequence[int]) -> tup
 
 
 def explain_pin(
-    run: Run, pin_id: str, *, is_hidden: bool, is_filtered: bool, gain_default: float
+    run: Run, pin_id: str, *, is_hidden: bool, is_filtered: bool, config: RankingConfig
 ) -> PinExplanation:
     """
     Say why a pin is, or is not, in the answer of a run.
@@ -83,7 +84,7 @@ def explain_pin(
         pin_id: The pin in question.
         is_hidden: Whether candidate_service says that it may not be shown.
         is_filtered: Whether it would be proposed but for the filter.
-        gain_default: g of a model that brings none.
+        config: Settings of the features.
     """
     row = int(run.context.world.rows((pin_id,))[0])
     if row < 0:
@@ -94,7 +95,7 @@ def explain_pin(
         return _of_scored(run, pin_id, place)
     known = _place(run.everything, row)
     proposed = run.everything.take(np.array([known])) if known >= 0 else pool_of(_one(row))
-    pin, position = _as_if(run, proposed, gain_default)
+    pin, position = _as_if(run, proposed, config)
     if known >= 0:
         reason = _owner_exclusion(run, row) or run.left_out_by(row)
         if reason:
@@ -132,14 +133,14 @@ def _of_scored(run: Run, pin_id: str, place: int) -> PinExplanation:
     return PinExplanation(pin, position, Absence.NONE, f"it is in the answer at {position}")
 
 
-def _as_if(run: Run, pool: Pool, gain_default: float) -> tuple[RankedPin, int]:
+def _as_if(run: Run, pool: Pool, config: RankingConfig) -> tuple[RankedPin, int]:
     """A pin that was not scored, scored now, and the place that its score would give it."""
     scored = score_pool(
         pool,
         run.context,
         run.serving.ranker,
         remembered=None if run.remembered.memory.is_empty else run.remembered,
-        gain_default=gain_default,
+        config=config,
     )
     at = np.array([0])
     (pin,) = explain(pool, run.candidates, run.context, positions=at, scores=scored.scores)

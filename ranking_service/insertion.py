@@ -21,6 +21,7 @@ def insert_winners(
     world: World,
     *,
     query_pin_id: str,
+    count_max: int,
     config: RankingConfig,
     showable: Callable[[tuple[str, ...]], frozenset[str]],
     now: float,
@@ -35,7 +36,7 @@ def insert_winners(
     """
     keys, scores = remembered.memory.winners(
         remembered.query_key,
-        config.memboost_insert_count_max,
+        count_max,
         score_min=config.memboost_insert_score_min,
         impressions_min=config.memboost_insert_impression_count_min,
     )

@@ -1,26 +1,42 @@
 """The recipe of a request, from a question to an answer, readable from top to bottom."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranking_service.answer import Answer
 from ranking_service.answering import Run, answer_of
-from ranking_service.arrange import Arrangement, arrange, best_first
-from ranking_service.asking import Upstream, make_ask, viewer_of
+from ranking_service.arrange import Arrangement, arrange, best_first, random_arrangement
+from ranking_service.asking import CandidateAsk, Upstream, make_ask, viewer_of
+from ranking_service.choice import (
+    Allowed,
+    Seen,
+    allowed_candidates,
+    boosts_of,
+    is_in_random_slice,
+    promoted_by,
+    random_pool,
+    shown_keys,
+    with_promoted,
+)
 from ranking_service.config import RankingConfig
 from ranking_service.explanations import PinExplanation, explain_pin, explained
 from ranking_service.feature_context import FeatureContext, make_context
 from ranking_service.insertion import insert_winners
 from ranking_service.memboost.memory import Memboost
-from ranking_service.pin_keys import keys_of
+from ranking_service.model_choice import ModelChoice
+from ranking_service.page_book import OpenPage, PageBook
+from ranking_service.page_token import PageToken, first_page, open_token
 from ranking_service.plan import Plan
+from ranking_service.planner import Planner
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
-from ranking_service.profile import RecentActions
+from ranking_service.profile import Profile, RecentActions
 from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
-from ranking_service.ranker import Rankers, Serving
+from ranking_service.ranker import Serving
+from ranking_service.rotation import ShownLately, held_back
 from ranking_service.scoring import Scored, UnderQuery, score_pool
 from ranking_service.world import Artifacts, World
 from service_runtime.clock import Clock
@@ -57,16 +73,35 @@ class Memory(Protocol):
         """Take note of what a user did; never waits."""
 
 
+class Gathered(NamedTuple):
+    """What a request is answered from: all that needed other services."""
+
+    query: RecommendQuery
+    plan: Plan
+    token: PageToken
+    now: float
+    ask: CandidateAsk
+    profile: Profile
+    candidates: Candidates
+    world: World
+    query_row: int
+    remembered: UnderQuery
+    is_random: bool
+
+
 class Recommender:
     """
     Answers what to show.
 
     Args:
         artifacts: What is known of pins.
-        rankers: The models.
+        models: What scores.
         upstream: The other services.
         impressions: Where shown lists are logged.
         memory: Remembered engagement.
+        planner: How requests are to be answered.
+        pages: What the lists of pages have shown.
+        lately: What users were shown.
         config: Limits.
         clock: Unix seconds.
     """
@@ -75,18 +110,24 @@ class Recommender:
         self,
         *,
         artifacts: Artifacts,
-        rankers: Rankers,
+        models: ModelChoice,
         upstream: Upstream,
         impressions: ImpressionRecorder,
         memory: Memory,
+        planner: Planner,
+        pages: PageBook,
+        lately: ShownLately,
         config: RankingConfig,
         clock: Clock,
     ) -> None:
         self._artifacts = artifacts
-        self._rankers = rankers
+        self._models = models
         self._upstream = upstream
         self._impressions = impressions
         self._memory = memory
+        self._planner = planner
+        self._pages = pages
+        self._lately = lately
         self._config = config
         self._clock = clock
 
@@ -95,20 +136,26 @@ class Recommender:
         Recommend pins, log them, and remember that they were shown.
 
         Raises:
-            InvalidRequest: If the limit is over the ceiling.
-            NotFound: If nobody knows the query pin.
+            InvalidRequest: If the limit is over the ceiling, the page token is not good, the
+                filter is wrong, or the scenario is for another surface.
+            NotFound: If nobody knows the query pin, the scenario, an experiment or its arm.
             NotReady: If there is no catalogue.
             Unavailable: If no candidates can be had, nor anything in their place.
         """
         now = self._clock()
-        run = self.run(query, now)
-        answer = answer_of(run)
-        shown = run.arrangement.order[: query.limit]
+        gathered = self._gather(query, now, may_be_random=True)
+        with self._page(query, now) as page:
+            run = self._choose(gathered, page.shown)
+            shown = run.arrangement.order[: query.limit]
+            keys = shown_keys(run.context.world, run.candidates, run.pool.rows[shown])
+            page.added = keys
+        answer = self._with_next_page(answer_of(run), run, gathered.token, keys, now)
         self._impressions.record(
             answer, run.scored.features[shown], time=now, as_of_us=run.context.world.as_of_us
         )
         self._memory.note_shown(answer, now)
         self._memory.note_acts(query.user_id, run.profile.recent_actions)
+        self._lately.note(query.user_id, keys, now)
         if query.is_explained:
             answer = replace(answer, pins=explained(run, answer.pins, shown.tolist()))
         return answer
@@ -123,80 +170,26 @@ class Recommender:
         Raises:
             As `recommend`.
         """
-        run = self.run(query, self._clock())
-        row = run.context.world.rows((pin_id,))
+        now = self._clock()
+        gathered = self._gather(query, now, may_be_random=False)
+        with self._page(query, now) as page:
+            run = self._choose(gathered, page.shown)
+        row = gathered.world.rows((pin_id,))
         is_hidden = is_filtered = False
         if row[0] >= 0 and not np.isin(row, run.everything.rows).any():
             is_hidden = not self._upstream.showable((pin_id,))
-            if run.ask is not None and not query.filter.is_empty and not is_hidden:
-                unfiltered = replace(run.ask, filter=NO_FILTER)
-                candidates = self._upstream.candidates(unfiltered, run.context.world)
-                is_filtered = any(
-                    (proposals.rows == row[0]).any() for proposals in candidates.lists
-                )
+            if not query.filter.is_empty and not is_hidden:
+                unfiltered = replace(gathered.ask, filter=NO_FILTER)
+                candidates = self._upstream.candidates(unfiltered, gathered.world)
+                is_filtered = any((some.rows == row[0]).any() for some in candidates.lists)
         explanation = explain_pin(
             run,
             pin_id,
             is_hidden=is_hidden,
             is_filtered=is_filtered,
-            gain_default=self._config.memboost_gain,
+            config=self._config,
         )
         return explanation, answer_of(run)
-
-    def run(self, query: RecommendQuery, now: float) -> Run:
-        """Profile, candidates, pool, features, scores, order, reasons; nothing is logged."""
-        if not 1 <= query.limit <= self._config.limit_max:
-            raise InvalidRequest(f"must be 1 to {self._config.limit_max}", field="limit")
-        world = self._artifacts.world()
-        profile = self._upstream.profile(query.user_id)
-        query = replace(query, viewer=viewer_of(query.viewer, profile))
-        plan = Plan(insert_count_max=self._config.memboost_insert_count_max)
-        ask = make_ask(query, profile, now=now, config=self._config, quotas=plan.quotas)
-        candidates = self._upstream.candidates(ask, world)
-        world = replace(world, live=candidates.live)
-        query_row = _query_row(world, query.query_pin_id, candidates)
-        remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
-        candidates = self._with_winners(query, plan, candidates, remembered, world, now)
-        excluded_rows = world.rows((*ask.excluded_pin_ids, query.query_pin_id))
-        everything = merge(candidates, excluded_rows=excluded_rows)
-        allowed = without_owners(everything, world, ask.excluded_owner_ids)
-        pool = keep_most_promising(allowed, self._config.pool_size_max)
-        context = make_context(
-            world,
-            profile,
-            query.viewer,
-            surface=query.surface,
-            query_row=query_row,
-            now=now,
-            context=query.context,
-            memboost=None if remembered.memory.is_empty else remembered,
-        )
-        serving = self._rankers.serving(query.surface)
-        scored = self._scored(pool, context, serving, remembered)
-        arrangement = arrange(
-            pool,
-            candidates,
-            context,
-            scored,
-            plan,
-            surface=query.surface,
-            limit=query.limit,
-            promoted={},
-        )
-        return Run(
-            query=query,
-            plan=plan,
-            ask=ask,
-            profile=profile,
-            candidates=candidates,
-            everything=everything,
-            pool=pool,
-            context=context,
-            serving=serving,
-            remembered=remembered,
-            scored=scored,
-            arrangement=arrangement,
-        )
 
     def rank(self, query: RankQuery) -> Answer:
         """
@@ -213,18 +206,10 @@ class Recommender:
         unknown = tuple(query.pin_ids[place] for place in np.flatnonzero(rows < 0).tolist())
         pool = pool_of(rows[rows >= 0])
         remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
-        context = make_context(
-            world,
-            profile,
-            viewer_of(query.viewer, profile),
-            surface=query.surface,
-            query_row=query_row,
-            now=self._clock(),
-            context=query.context,
-            memboost=None if remembered.memory.is_empty else remembered,
-        )
-        serving = self._rankers.serving(query.surface)
+        context = _context(query, world, profile, query_row, self._clock(), remembered)
+        serving = self._models.serving(query.surface)
         scored = self._scored(pool, context, serving, remembered)
+        order = best_first(scored.scores)
         run = Run(
             query=query,
             plan=Plan(),
@@ -237,9 +222,120 @@ class Recommender:
             serving=serving,
             remembered=remembered,
             scored=scored,
-            arrangement=arrange_by_score(scored),
+            arrangement=Arrangement(order, (("score", order),)),
         )
         return replace(answer_of(run), unknown_pin_ids=unknown)
+
+    def _gather(self, query: RecommendQuery, now: float, *, may_be_random: bool) -> Gathered:
+        """Profile and candidates, with what is remembered and promoted among them."""
+        if not 1 <= query.limit <= self._config.limit_max:
+            raise InvalidRequest(f"must be 1 to {self._config.limit_max}", field="limit")
+        plan = self._planner.plan(query)
+        token = first_page(query)
+        if query.page_token:
+            token = open_token(query, now, self._config.page_seconds)
+        world = self._artifacts.world()
+        profile = self._upstream.profile(query.user_id)
+        query = replace(query, viewer=viewer_of(query.viewer, profile), seed=token.seed)
+        ask = make_ask(query, profile, now=now, config=self._config, quotas=plan.quotas)
+        candidates = self._upstream.candidates(ask, world)
+        world = replace(world, live=candidates.live)
+        query_row = _query_row(world, query.query_pin_id, candidates)
+        remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
+        candidates = self._with_winners(query, plan, candidates, remembered, world, now)
+        if query.filter.is_empty:
+            candidates = with_promoted(candidates, plan, world, self._upstream.showable, now)
+        is_random = may_be_random and not query.page_token
+        return Gathered(
+            query,
+            plan,
+            token,
+            now,
+            ask,
+            profile,
+            candidates,
+            world,
+            query_row,
+            remembered,
+            is_random and is_in_random_slice(query.request_id, plan.random_share),
+        )
+
+    def _choose(self, gathered: Gathered, page_keys: NDArray[np.uint64]) -> Run:
+        """Exclusions, pool, features, scores, order: everything that needs nobody else."""
+        query, plan, world, now = gathered.query, gathered.plan, gathered.world, gathered.now
+        candidates, remembered = gathered.candidates, gathered.remembered
+        excluded = world.rows((*gathered.ask.excluded_pin_ids, query.query_pin_id))
+        everything = merge(candidates, excluded_rows=excluded)
+        seen = Seen(gathered.token, page_keys)
+        allowed = allowed_candidates(everything, candidates, gathered.ask, plan, world, seen, now)
+        pool = self._pool(gathered, allowed)
+        context = _context(query, world, gathered.profile, gathered.query_row, now, remembered)
+        serving = self._models.serving(query.surface, plan.model)
+        boosts = boosts_of(plan, pool, world, now)
+        if plan.rotation_rate > 0:
+            shown = self._lately.of(query.user_id, now - plan.rotation_seconds)
+            rotated = held_back(
+                world.pin_keys(pool.rows),
+                shown,
+                rate=plan.rotation_rate,
+                seconds=plan.rotation_seconds,
+                now=now,
+            )
+            boosts = rotated if boosts is None else boosts + rotated
+        scored = self._scored(pool, context, serving, remembered, boosts)
+        if gathered.is_random:
+            rng = np.random.default_rng(query.seed)
+            arrangement = random_arrangement(pool, candidates, len(allowed.pool), rng)
+        else:
+            arrangement = arrange(
+                pool,
+                candidates,
+                context,
+                scored,
+                plan,
+                surface=query.surface,
+                limit=query.limit,
+                promoted=promoted_by(plan, pool, world, now),
+            )
+        return Run(
+            query=query,
+            plan=plan,
+            ask=gathered.ask,
+            profile=gathered.profile,
+            candidates=candidates,
+            everything=everything,
+            pool=pool,
+            context=context,
+            serving=serving,
+            remembered=remembered,
+            scored=scored,
+            arrangement=arrangement,
+            left_out=allowed.left_out,
+            allowed_count=len(allowed.pool),
+            is_random=gathered.is_random,
+        )
+
+    def _pool(self, gathered: Gathered, allowed: Allowed) -> Pool:
+        """The candidates that get features and a score."""
+        size = self._config.pool_size_max
+        if gathered.is_random:
+            return random_pool(allowed.pool, size, gathered.query.seed)
+        return keep_most_promising(allowed.pool, size)
+
+    def _page(self, query: RecommendQuery, now: float) -> AbstractContextManager[OpenPage]:
+        """The page that a list belongs to, under its lock; an empty one for a list alone."""
+        if not query.page_id:
+            return nullcontext(OpenPage(np.empty(0, np.uint64)))
+        return self._pages.open(query.user_id, query.page_id, now)
+
+    def _with_next_page(
+        self, answer: Answer, run: Run, token: PageToken, keys: NDArray[np.uint64], now: float
+    ) -> Answer:
+        """The answer with the token of its next page, if there is anything left for one."""
+        if run.is_random or run.allowed_count <= len(answer.pins):
+            return answer
+        following = token.with_shown(keys, len(answer.pins), now)
+        return replace(answer, next_page_token=following.encode())
 
     def _with_winners(
         self,
@@ -264,35 +360,49 @@ class Recommender:
             remembered,
             world,
             query_pin_id=query.query_pin_id,
+            count_max=plan.insert_count_max,
             config=self._config,
             showable=self._upstream.showable,
             now=now,
         )
 
     def _scored(
-        self, pool: Pool, context: FeatureContext, serving: Serving, remembered: UnderQuery
+        self,
+        pool: Pool,
+        context: FeatureContext,
+        serving: Serving,
+        remembered: UnderQuery,
+        boosts: NDArray[np.float64] | None = None,
     ) -> Scored:
         return score_pool(
             pool,
             context,
             serving.ranker,
             remembered=None if remembered.memory.is_empty else remembered,
-            gain_default=self._config.memboost_gain,
+            config=self._config,
+            boosts=boosts,
         )
 
 
-def arrange_by_score(scored: Scored) -> Arrangement:
-    """By score alone: for pins that the caller named."""
-    order = best_first(scored.scores)
-    return Arrangement(order, (("score", order),))
-
-
-def without_owners(pool: Pool, world: World, owner_ids: tuple[str, ...]) -> Pool:
-    """The candidates that none of these owns; pins of unknown owners stay."""
-    if not owner_ids or not len(pool):
-        return pool
-    is_owned = np.isin(world.owner_keys(pool.rows), keys_of(owner_ids))
-    return pool.take(np.flatnonzero(~is_owned)) if is_owned.any() else pool
+def _context(
+    query: RecommendQuery | RankQuery,
+    world: World,
+    profile: Profile,
+    query_row: int,
+    now: float,
+    remembered: UnderQuery,
+) -> FeatureContext:
+    """What candidates are compared with."""
+    return make_context(
+        world,
+        profile,
+        viewer_of(query.viewer, profile),
+        surface=query.surface,
+        query_row=query_row,
+        now=now,
+        context=query.context,
+        memboost=None if remembered.memory.is_empty else remembered,
+    )
 
 
 def _query_row(world: World, query_pin_id: str, candidates: Candidates | None = None) -> int:

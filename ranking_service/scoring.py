@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking_service.config import RankingConfig
 from ranking_service.feature_context import FeatureContext
 from ranking_service.features import feature_rows
 from ranking_service.memboost.memory import Counts, Memboost
@@ -71,7 +72,7 @@ def score_pool(
     ranker: Ranker,
     *,
     remembered: UnderQuery | None,
-    gain_default: float,
+    config: RankingConfig,
     boosts: NDArray[np.float64] | None = None,
 ) -> Scored:
     """
@@ -82,14 +83,14 @@ def score_pool(
         context: What they are compared with.
         ranker: The model.
         remembered: None = nothing is.
-        gain_default: g of a model that brings none.
+        config: Features that are left out, and g of a model that brings none.
         boosts: Of named rules, float64[n]; None = none.
 
     Source: Liu et al. 2017, section 4.1 (Final = Score + g * MB).
     """
-    features = feature_rows(pool, context)
+    features = feature_rows(pool, context, left_out=config.features_left_out)
     model_logits = ranker.logits(features)
-    gain = gain_of(ranker, gain_default)
+    gain = gain_of(ranker, config.memboost_gain)
     if remembered is None:
         memboosts = np.zeros(len(pool), np.float32)
     else:

@@ -9,15 +9,20 @@ from corkboard.ranking.v1 import ranking_service_pb2
 from corkboard.ranking.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations, confirmations_folder
+from ranking_service.experiment_results import ExperimentResults
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.impressions import GenerationTimes, ImpressionLog
 from ranking_service.memboost.keeper import MemboostKeeper
+from ranking_service.model_choice import ModelChoice
+from ranking_service.page_book import PageBook
+from ranking_service.planner import Planner
 from ranking_service.pool import pool_of
 from ranking_service.profile import Profile
 from ranking_service.query import Surface, Viewer
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
+from ranking_service.rotation import ShownLately
 from ranking_service.servicer import RankingServicer
 from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
@@ -77,12 +82,26 @@ def build(config: RankingConfig) -> Server:
     channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
     clock = system_clock(config.fixed_time)
     memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
+    results = ExperimentResults(store)
+    planner = Planner(config.scenario_file, config, stopped=results.stopped, metrics=metrics)
+    pages = PageBook(config.data_root / "live" / "pages", config.page_seconds)
+    lately = ShownLately(config.rotation_user_count_max)
+    models = ModelChoice(
+        rankers,
+        store,
+        make_hand_tuned(),
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+    )
     recommender = Recommender(
         artifacts=artifacts,
-        rankers=rankers,
+        models=models,
         upstream=Upstream(make_stubs(*channels), config, metrics),
         impressions=impressions,
         memory=memboost,
+        planner=planner,
+        pages=pages,
+        lately=lately,
         config=config,
         clock=clock,
     )
@@ -96,7 +115,8 @@ def build(config: RankingConfig) -> Server:
         recommender, rankers, memboost, confirmations, config=config, clock=clock
     )
     watcher = GenerationWatcher(
-        (*artifacts.lives, rankers.live, memboost.live), config.generation_poll_seconds
+        (*artifacts.lives, rankers.live, memboost.live, results.live, planner),
+        config.generation_poll_seconds,
     )
 
     def start() -> None:

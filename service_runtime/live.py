@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from threading import Event, Lock, Thread
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from service_runtime.errors import Corrupted, NotReady
 from service_runtime.generation_store import (
@@ -184,10 +184,20 @@ class Live(Generic[T]):
         return NotReady(message, hint=build_hint(self.artifact))
 
 
+class Polled(Protocol):
+    """Something that looks now and then whether it should change."""
+
+    artifact: str
+    """What it is called in logs."""
+
+    def poll(self) -> bool:
+        """Look once; returns whether something changed."""
+
+
 class GenerationWatcher:
     """A thread that polls live artifacts in the given order: put what others need first."""
 
-    def __init__(self, lives: Sequence[Live[Any]], period: float) -> None:
+    def __init__(self, lives: Sequence[Polled], period: float) -> None:
         """Remember what to poll and how many seconds to wait in between; `start` begins."""
         self._lives = tuple(lives)
         self._period = period

@@ -9,14 +9,12 @@ import pytest
 
 from ranking_service.arrange import best_first
 from ranking_service.config import RankingConfig
-from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
+from ranking_service.features import feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.memboost.memory import NO_MEMORY
 from ranking_service.pool import merge
 from ranking_service.profile import RecentActions, empty_profile
 from ranking_service.query import RankQuery, RecommendQuery, RequestContext, Surface, Viewer
-from ranking_service.ranker import Rankers
-from ranking_service.recommend import Recommender
 from ranking_service.world import Artifacts
 from service_runtime.errors import InvalidRequest, NotFound, NotReady
 from service_runtime.generation_store import GenerationStore
@@ -28,6 +26,7 @@ from tests.ranking_service.worlds import (
     make_candidates,
     make_list,
     make_profile,
+    make_recommender,
     make_store,
     pin_id,
     publish_catalogue,
@@ -63,19 +62,13 @@ def make(
     candidates: Any = CANDIDATES,
     profile: Any = PROFILE,
     memory: Any = NO_MEMORY,
+    book: str = "",
     **settings: Any,
 ) -> Any:
     """A recommender over fixed services, with what it asked and logged."""
     upstream, impressions = StillUpstream(candidates, profile), KeptImpressions()
-    recommender = Recommender(
-        artifacts=Artifacts(store),
-        rankers=Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES),
-        upstream=upstream,
-        impressions=impressions,
-        memory=KeptMemory(memory),
-        config=RankingConfig(**settings),
-        clock=lambda: NOW,
-    )
+    config = RankingConfig(**{"random_share": 0.0, **settings})
+    recommender = make_recommender(store, config, upstream, impressions, KeptMemory(memory), book)
     return recommender, upstream, impressions
 
 

@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 from ranking_service.answer import Answer
 from ranking_service.asking import CandidateAsk
 from ranking_service.catalogue import STATISTIC_COUNTS
+from ranking_service.config import RankingConfig
+from ranking_service.feature_table import FEATURE_NAMES
+from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.memboost.memory import NO_MEMORY, Memboost
+from ranking_service.model_choice import ModelChoice
+from ranking_service.page_book import PageBook
+from ranking_service.planner import Planner
 from ranking_service.pool import Candidates, SourceList
 from ranking_service.profile import NOBODY, Profile, RecentActions
+from ranking_service.ranker import Rankers
+from ranking_service.recommend import Recommender
+from ranking_service.rotation import ShownLately
 from ranking_service.world import Artifacts, World
 from service_runtime.generation_store import GenerationStore
 from service_runtime.id_table import IdTable
+from service_runtime.telemetry import Metrics
 from service_runtime.vector_table import VectorTable
 
 NOW = 1_767_225_600.0
@@ -218,3 +228,31 @@ class KeptMemory:
     def note_acts(self, user_id: str, recent: RecentActions) -> None:
         """Keep the actions."""
         self.acts.append((user_id, recent))
+
+
+def make_recommender(
+    store: GenerationStore,
+    config: RankingConfig,
+    upstream: Any,
+    impressions: KeptImpressions,
+    memory: KeptMemory,
+    book: str = "",
+) -> Recommender:
+    """A recommender over fixed services, with a scenario file of this text."""
+    rankers = Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES)
+    path = store.root / "scenarios.toml"
+    store.root.mkdir(parents=True, exist_ok=True)
+    path.write_text(book)
+    metrics = Metrics("ranking_service")
+    return Recommender(
+        artifacts=Artifacts(store),
+        models=ModelChoice(rankers, store, make_hand_tuned(), feature_names=FEATURE_NAMES),
+        upstream=upstream,
+        impressions=impressions,
+        memory=memory,
+        planner=Planner(path, config, stopped=lambda _: {}, metrics=metrics),
+        pages=PageBook(store.root / "pages", config.page_seconds),
+        lately=ShownLately(config.rotation_user_count_max),
+        config=config,
+        clock=lambda: NOW,
+    )
