@@ -169,7 +169,7 @@ def rank_all(
         model: A fitted one.
         histories: Users by pins, what each did before.
         seen: Users by pins, what must not come back.
-        depth: Length of the lists at the most; pins with a score of 0 or less are left out.
+        depth: Length of the lists at the most; a score of 0 says nothing of a pin and leaves it out.
 
     Returns:
         One int32[n] a user, best first; ties by row.
@@ -182,7 +182,7 @@ def rank_all(
         for row in scores:
             best = np.argpartition(-row, min(depth, len(row) - 1))[:depth]
             best = best[np.lexsort((best, -row[best]))]
-            lists.append(best[row[best] > 0].astype(np.int32))
+            lists.append(best[(row[best] != 0) & (row[best] > -np.inf)].astype(np.int32))
     return lists
 
 

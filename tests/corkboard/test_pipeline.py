@@ -155,7 +155,8 @@ def test_every_step_stands_after_what_it_needs() -> None:
     names = [s.name for s in STEPS]
 
     assert all(names.index(before) < names.index(s.name) for s in STEPS for before in s.after)
-    assert len({artifact for s in STEPS for artifact in s.makes}) == 8
+    made = [artifact for s in STEPS for artifact in s.makes]
+    assert len(made) == len(set(made)) >= 8
 
 
 def test_missing_input_follows_links(tmp_path: Path) -> None:
