@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candidate_service.candidate import Segment
+from candidate_service.candidate import Segment, Stop
 from candidate_service.graph import PinBoardGraph, build_graph
 from candidate_service.live.segment import LiveChanges, LivePin, LiveSave, LiveSegment
 from candidate_service.live_graph import LiveGraph
@@ -209,6 +209,31 @@ def test_save_taken_back_is_not_walked_over(board_ids: IdTable) -> None:
 
     live.apply(LiveChanges(saves=[save(2, 0, 1)]))
     assert set(counts(walker.visits(ask([2], live=segment)))) == {0, 1, 2}
+
+
+def test_saves_taken_back_while_a_walk_is_on_its_way(board_ids: IdTable) -> None:
+    """Between two chunks of a long walk its own pin, and all that it came by, loses every board."""
+    edges = [(pin, board) for pin in range(4) for board in range(2)]
+    graph, live = make_graph(edges, board_ids, [0, 1] * 4), LiveGraph()
+    live.apply(LiveChanges(saves=[save(9, 0, 0)]))
+    readings = iter(range(1_000_000))
+
+    def take_all_back() -> float:
+        if next(readings) == 2:
+            gone = [
+                LiveSave(f"x{at}", f"b{b}", p, is_removed=True) for at, (p, b) in enumerate(edges)
+            ]
+            live.apply(LiveChanges(saves=[*gone, save(9, 0, 0, is_removed=True)]))
+        return 0.0
+
+    walker = Walker(graph, PixieSettings(step_count=1_000_000, early_stop_visit_count=0))
+    query = ask([0], live=Segment0(live), stop=Stop(deadline=1.0, clock=take_all_back))
+
+    visits = walker.visits(query)
+
+    assert visits.step_count == 1_000_000
+    assert set(counts(visits)) == {0, 1, 2, 3, 9}
+    assert counts(walker.visits(ask([0], live=Segment0(live)))) == {}
 
 
 def test_one_of_two_saves_taken_back_leaves_the_other(board_ids: IdTable) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from candidate_service.candidate import CandidateSource, Segment
+from candidate_service.candidate import CandidateList, CandidateQuery, CandidateSource, Segment
 from candidate_service.graph import PinBoardGraph, build_graph
+from candidate_service.live.segment import LiveChanges, LiveSave, LiveSegment
+from candidate_service.live_graph import LiveGraph
 from candidate_service.sources.pixie import PixieSource
 from candidate_service.walk import PixieSettings, Walker
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
@@ -48,6 +52,40 @@ class TestPixieSource(CandidateSourceContract):
         """Pins without boards."""
         nothing = np.empty(0, np.int32)
         return make_pixie(build_graph(nothing, nothing, pin_count=5, board_count=0))
+
+
+class OverLiveSaves:
+    """A source whose every query finds the checkerboard in saves that came after the graph."""
+
+    def __init__(self, source: CandidateSource, graph: PinBoardGraph) -> None:
+        self.name, self.artifacts = source.name, source.artifacts
+        self._source = source
+        live = LiveGraph()
+        live.apply(
+            LiveChanges(
+                saves=[
+                    LiveSave(f"{pin}-{board}", f"b{board}", pin)
+                    for pin in range(graph.pin_count)
+                    for board in graph.pin_edges[1][
+                        graph.pin_edges[0][pin] : graph.pin_edges[0][pin + 1]
+                    ].tolist()
+                ]
+            )
+        )
+        self._live = LiveSegment(None, [live])
+        self._live._change_count = 1
+
+    def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
+        """Ask with the live saves."""
+        return self._source.retrieve(replace(query, live=self._live), limit)
+
+
+class TestPixieOverLiveSaves(TestPixieSource):
+    def make_source(self) -> CandidateSource:
+        """The checkerboard, all of it live."""
+        nothing = np.empty(0, np.int32)
+        empty = build_graph(nothing, nothing, pin_count=5, board_count=0)
+        return OverLiveSaves(make_pixie(empty), checkerboard())
 
 
 def test_pixie_stays_on_its_colour() -> None:
@@ -111,3 +149,49 @@ def test_excluded_pins_are_left_out_and_made_up_for() -> None:
 
     assert len(again) == 5
     assert not np.isin(again.rows, best.rows).any()
+
+
+def test_pins_that_are_not_allowed_cost_no_places() -> None:
+    """Hidden, deleted and filtered pins make room for the next ones; rows beyond count as such."""
+    allowed = np.zeros(30, np.bool_)
+    allowed[[6, 8, 10, 12]] = True
+
+    found = make_pixie(checkerboard()).retrieve(replace(make_query([4]), allowed=allowed), 3)
+
+    assert len(found) == 3
+    assert set(found.rows.tolist()) <= {6, 8, 10, 12}
+
+
+def test_what_everybody_saves_does_not_lead_every_list() -> None:
+    """A pin on every board loses places to those of the query pin's own board."""
+    edges = [(0, board) for board in range(30)] + [
+        (1 + 3 * board + at, board) for board in range(30) for at in range(3)
+    ]
+    pins, boards = np.array(edges, np.int32).T
+    graph = build_graph(pins.copy(), boards.copy(), pin_count=91, board_count=30)
+    ranks = {
+        exponent: make_pixie(graph, popularity_exponent=exponent)
+        .retrieve(make_query([1]), 90)
+        .rows.tolist()
+        .index(0)
+        for exponent in (0.0, 0.8)
+    }
+
+    assert ranks[0.0] == 0
+    assert ranks[0.8] >= 2
+
+
+def test_graph_younger_than_the_catalogue_answers_for_the_rows_they_share() -> None:
+    """Its last rows are other pins in the segment: never proposed, never started from."""
+
+    class Fewer(LiveSegment):
+        def __init__(self) -> None:
+            super().__init__(None)
+            self.base_count = 20  # type: ignore[misc]  of no catalogue
+
+    source = make_pixie(checkerboard())
+    found = source.retrieve(replace(make_query([4]), live=Fewer()), 100)
+
+    assert len(found) > 0
+    assert found.rows.max() < 20
+    assert len(source.retrieve(replace(make_query([24]), live=Fewer()), 100)) == 0
