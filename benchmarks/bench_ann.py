@@ -121,8 +121,8 @@ def number_lines(folder: Path, *, count: int, dimension: int, query_count: int) 
     """Compare how the graph keeps numbers: effort for the same recall, time, build, size."""
     lines = [
         (
-            f"| {count:,} x {dimension}, recall@{DEPTH} | effort | recall | search us | against bf16 "
-            "| build CPU s | MB |"
+            f"| {count:,} x {dimension}, recall@{DEPTH} | effort | recall | search us "
+            "| against bf16 | build CPU s | MB |"
         ),
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -156,8 +156,8 @@ def filter_lines(index: VectorIndex, *, query_count: int) -> list[str]:
     direction = vectors @ vectors[rng.integers(count)]
     lines = [
         (
-            f"| {count:,} pins, {FILTERED_DEPTH} wanted | recall: dropped afterwards | recall: ours "
-            "| ours us | fetched us | scanned us | ours against the better way |"
+            f"| {count:,} pins, {FILTERED_DEPTH} wanted | recall: dropped afterwards "
+            "| recall: ours | ours us | fetched us | scanned us | ours against the better way |"
         ),
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -198,8 +198,8 @@ def skew_lines(index: VectorIndex, *, question_count: int, sizes: tuple[int, ...
     asked = order[rng.choice(count, question_count, p=weights / weights.sum())].astype(np.int32)
     lines = [
         (
-            f"| lists kept, {question_count:,} questions, {count:,} medoids | hit rate | us a question "
-            "| against none kept |"
+            f"| lists kept, {question_count:,} questions, {count:,} medoids | hit rate "
+            "| us a question | against none kept |"
         ),
         "| --- | --- | --- | --- |",
     ]

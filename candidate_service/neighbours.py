@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Final
 
@@ -145,6 +145,28 @@ class NeighbourCache:
         self._answers[key] = answer
         while len(self._answers) > self._answer_count_max:
             self._answers.popitem(last=False)
+
+
+def cached(index: Callable[[], VectorIndex], answer_count_max: int) -> Callable[[], NeighbourCache]:
+    """Return what gives the cache of the index that serves now; a new index begins an empty one.
+
+    Args:
+        index: Gives the index, or raises NotReady.
+        answer_count_max: Neighbour lists kept.
+    """
+    caches: dict[str, NeighbourCache] = {}
+    lock = Lock()
+
+    def current() -> NeighbourCache:
+        serving, cache = index(), caches.get("")
+        if cache is None or cache.index is not serving:
+            with lock:
+                cache = caches.get("")
+                if cache is None or cache.index is not serving:
+                    cache = caches[""] = NeighbourCache(serving, answer_count_max)
+        return cache
+
+    return current
 
 
 def over_fetched(

@@ -17,7 +17,7 @@ from candidate_service.candidate import (
 )
 from candidate_service.graph_access import walker_of
 from candidate_service.live_vectors import LiveVectors, PinsOfBoard, VectorRows, merged, no_boards
-from candidate_service.neighbours import NeighbourCache, Neighbours
+from candidate_service.neighbours import NeighbourCache, Neighbours, cached
 from candidate_service.recall_meter import RecallMeter
 from candidate_service.selection import best_of, is_allowed, is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
@@ -25,7 +25,6 @@ from candidate_service.vector_index import open_index
 from candidate_service.vector_recall import recall_against
 from candidate_service.walk import Walker
 from service_runtime.errors import NotReady
-from service_runtime.generations import Generation
 
 NAME: Final = "ann"
 COUNT_STEP: Final = 64
@@ -228,12 +227,8 @@ def _count(query: CandidateQuery, share: int, *, is_second: bool) -> int:
 def _make(context: SourceContext) -> AnnSource:
     config = context.config
 
-    def open_neighbours(generation: Generation) -> NeighbourCache:
-        return NeighbourCache(open_index(generation), config.ann_cached_answer_count)
-
-    neighbours = context.artifacts.add(
-        vector_index.ARTIFACT, vector_index.FORMAT_VERSIONS, open_neighbours
-    )
+    index = context.artifacts.add(vector_index.ARTIFACT, vector_index.FORMAT_VERSIONS, open_index)
+    neighbours = cached(index, config.ann_cached_answer_count)
     remembered = context.metrics.gauge(
         "ann_remembered_ratio", "Share of neighbour lists answered from memory."
     )

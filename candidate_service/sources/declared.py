@@ -90,7 +90,7 @@ def _at_query(picks: NDArray[np.int32], query: CandidateQuery) -> NDArray[np.int
 
 
 def _make(context: SourceContext) -> DeclaredSource:
-    index = context.artifacts.add(vector_index.ARTIFACT, vector_index.FORMAT_VERSION, open_index)
+    index = context.artifacts.add(vector_index.ARTIFACT, vector_index.FORMAT_VERSIONS, open_index)
     return DeclaredSource(index, pin_count=context.config.declared_pin_count)
 
 
