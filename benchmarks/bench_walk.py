@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from candidate_service import kernels
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.graph import PinBoardGraph, build_graph
+from candidate_service.live.segment import LiveChanges, LiveSave, LiveSegment
+from candidate_service.live_graph import LiveGraph
 from candidate_service.pair_kernels import compress_edges, hash_pair
 from candidate_service.sources.pixie import PixieSource
 from candidate_service.walk import PixieSettings, Walker, first_best
@@ -33,6 +35,8 @@ from candidate_service.walk import PixieSettings, Walker, first_best
 QUERY_PINS = 5
 STEPS = 200_000
 RESTART = 0.05
+BATCH = 100
+"""Saves that are taken in together."""
 Edges = tuple[Any, Any]
 
 
@@ -317,6 +321,58 @@ def compare_bias(size: tuple[int, int, int], repeats: int, steps: int) -> None:
         print(f"| {name} | {np.mean(shares[name]):.2f} | {seconds * 1e3:.2f} |")
 
 
+def compare_live(name: str, graph: PinBoardGraph, repeats: int, change_count: int) -> None:
+    """Print the cost of walks beside live saves, and of taking saves in."""
+    settings = PixieSettings(step_count=STEPS, early_stop_visit_count=0)
+    graph.board_ids = _Names()  # type: ignore[assignment]  as much of an id table as is asked
+    walker, rng = Walker(graph, settings), np.random.default_rng(4)
+    pins = rng.integers(0, graph.pin_count, change_count)
+    boards = graph.board_edges[1][rng.integers(0, graph.edge_count, change_count)]
+    variants: dict[str, Callable[[int], object]] = {
+        "nothing live": lambda number: walker.visits(query_of(graph, number))
+    }
+    for count in (1, change_count):
+        live = LiveGraph()
+        live.apply(LiveChanges(saves=[_save(0, int(pins[0]), int(boards[0]))]))
+        live.edges(graph)
+        start = time.thread_time()
+        for first in range(0, count, BATCH):
+            numbers = range(first, min(first + BATCH, count))
+            saves = [_save(at, int(pins[at]), int(boards[at])) for at in numbers]
+            live.apply(LiveChanges(saves=saves))
+        seconds = time.thread_time() - start
+        segment = _OnlyLive(live)
+        variants[f"{count:,} live saves ({seconds / count * 1e6:.0f} us each to take in)"] = (
+            lambda number, segment=segment: walker.visits(
+                replace(query_of(graph, number), live=segment)
+            )
+        )
+    times = in_turns(variants, repeats, graph)
+    for variant, value in times.items():
+        ratio = value / times["nothing live"]
+        print(f"| {name} | {variant} | {value * 1e3:.2f} | {ratio:.2f} |")
+
+
+def _save(number: int, pin: int, board: int) -> LiveSave:
+    return LiveSave(f"s{number}", f"b{board}", pin)
+
+
+class _Names:
+    """Board row 7 is called `b7`."""
+
+    def rows(self, ids: list[str]) -> Any:
+        """Return the rows."""
+        return np.array([int(name[1:]) for name in ids], np.int32)
+
+
+class _OnlyLive(LiveSegment):
+    """A segment of nothing but live saves."""
+
+    def __init__(self, part: LiveGraph) -> None:
+        super().__init__(None, [part])
+        self._change_count = 1
+
+
 def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -344,6 +400,12 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for name, graph in graphs.items():
         compare_threads(name, graph, repeats, steps)
+    print(
+        f"\nLive saves on boards as large as saves choose them, taken in {BATCH} at a time; whole walks.\n"
+    )
+    print("| graph | live | CPU ms | x nothing live |\n| --- | --- | --- | --- |")
+    for name, graph in graphs.items():
+        compare_live(name, graph, repeats, 200 if quick else 20_000)
     print("\nEarly stop, one query pin of the top percent, graph with 100 communities.\n")
     print("| early stop | steps | CPU time | overlap of the best 100 |\n| --- | --- | --- | --- |")
     first = next(iter(sizes.values()))
