@@ -400,9 +400,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for name, graph in graphs.items():
         compare_threads(name, graph, repeats, steps)
-    print(
-        f"\nLive saves on boards as large as saves choose them, taken in {BATCH} at a time; whole walks.\n"
-    )
+    print(f"\nLive saves on boards drawn by size, taken in {BATCH} at a time; whole walks.\n")
     print("| graph | live | CPU ms | x nothing live |\n| --- | --- | --- | --- |")
     for name, graph in graphs.items():
         compare_live(name, graph, repeats, 200 if quick else 20_000)
