@@ -89,11 +89,18 @@ STEPS = (
         needs=Needs.SAVES,
     ),
     Step(
+        name="build_duplicates",
+        module="candidate_service.jobs.build_duplicates",
+        purpose="pins with the same picture",
+        makes=("duplicates",),
+        after=("build_catalogue",),
+    ),
+    Step(
         name="build_vector_index",
         module="candidate_service.jobs.build_vector_index",
         purpose="nearest neighbours of vectors",
         makes=("vector_index",),
-        after=("learn_vectors",),
+        after=("learn_vectors", "build_duplicates"),
     ),
     Step(
         name="train_pin2vec",
@@ -107,13 +114,6 @@ STEPS = (
         module="candidate_service.jobs.build_text_index",
         purpose="pins by their words",
         makes=("text_index",),
-        after=("build_catalogue",),
-    ),
-    Step(
-        name="build_duplicates",
-        module="candidate_service.jobs.build_duplicates",
-        purpose="pins with the same picture",
-        makes=("duplicates",),
         after=("build_catalogue",),
     ),
     Step(

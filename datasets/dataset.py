@@ -53,6 +53,11 @@ class Pin:
         creation_time_us: When the pin came to be, microseconds since the Unix epoch, or None.
         language: Two letters, or None where the source does not say.
         vector: Any finite direction, or None; all pins of a data set have one or none has.
+        country: Two letters, or None.
+        owner_id: Who made it, or None.
+        image_url: Where its picture is, or a `data:` address that holds it, or None.
+        image_hash: 64-bit perceptual hash of its picture, or None.
+        visual_vector: How its picture looks, as `vector` in a space of its own.
     """
 
     pin_id: str
@@ -62,6 +67,11 @@ class Pin:
     creation_time_us: int | None = None
     language: str | None = None
     vector: tuple[float, ...] | None = None
+    country: str | None = None
+    owner_id: str | None = None
+    image_url: str | None = None
+    image_hash: int | None = None
+    visual_vector: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +139,11 @@ def _table(values: Sequence[object], schema: pa.Schema) -> pa.Table:
 
 
 def _pin_table(pins: Sequence[Pin]) -> pa.Table:
-    """The pins' table; the column `vector` is there only if the pins have vectors."""
+    """The pins' table; columns of what few data sets have are there only if a pin has it."""
     table = _table(pins, PIN_SCHEMA)
-    if not any(pin.vector for pin in pins):
-        return table
-    vectors = pa.array([pin.vector for pin in pins], type=pa.list_(pa.float32()))
-    return table.append_column("vector", vectors)
+    vector = pa.list_(pa.float32())
+    for name, kind in (("vector", vector), ("visual_vector", vector), ("image_hash", pa.uint64())):
+        values = [getattr(pin, name) for pin in pins]
+        if any(value is not None for value in values):
+            table = table.append_column(name, pa.array(values, type=kind))
+    return table
