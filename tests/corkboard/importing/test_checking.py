@@ -168,7 +168,7 @@ class TestVectors:
 
     def test_the_dimension_of_earlier_imports_counts(self) -> None:
         """A second import cannot change the space."""
-        rules = Rules(NOW_US, dimension=3, dimension_from="the vectors imported before")
+        rules = Rules(NOW_US, {"vector": 3}, {"vector": "the vectors imported before"})
         column = Column("vector", Kind.VECTOR)
 
         checked = check_column(pa.chunked_array([[[1.0, 2.0]]]), "vector", column, rules)

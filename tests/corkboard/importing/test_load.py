@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corkboard.importing import ImportRefused, import_folder
-from corkboard.importing.receipts import finish_pending, imported_dimension, read_receipts
+from corkboard.importing.receipts import finish_pending, imported_dimensions, read_receipts
 from datasets import tiny
 from tests.corkboard.importing.folders import NOW_US, write_csv, write_json
 
@@ -73,7 +73,9 @@ def test_everything_lands_where_readers_look(folder: Path, root: Path) -> None:
     assert pins["p1"] == {
         "pin_id": "p1", "title": "One", "description": None, "topics": ["a"], "language": "en",
         "country": None, "owner_id": None, "image_url": None, "creation_time_us": None,
-        "vector": [3.0, 4.0], "import_seq": 1,
+        "vector": [3.0, 4.0], "text_vector": None, "visual_vector": None, "attributes": None,
+        "quality": None, "is_hidden": None, "expiration_time_us": None, "image_hash": None,
+        "import_seq": 1,
     }  # fmt: skip
     assert pins["p2"]["owner_id"] == "7"
     assert pins["p2"]["creation_time_us"] == 1_735_689_600_000_000
@@ -206,7 +208,7 @@ def test_vectors_must_agree_with_earlier_imports(folder: Path, root: Path, tmp_p
     import_folder(folder, root, now_us=NOW_US)
     write_json(tmp_path / "next" / "pins.jsonl", [{"pin_id": "z", "vector": [1, 2, 3]}])
 
-    assert imported_dimension(root) == 2
+    assert imported_dimensions(root) == {"vector": 2}
     with pytest.raises(ImportRefused, match="has not 2 numbers as the vectors imported before"):
         import_folder(tmp_path / "next", root, now_us=NOW_US)
 
@@ -264,3 +266,77 @@ def test_the_tiny_world_is_imported(tmp_path: Path, root: Path) -> None:
     assert report.repeated_row_count == 0
     table = pa.concat_tables([pq.read_table(path) for path in (root / "catalogue" / "pins").iterdir()])  # fmt: skip  # noqa: E501
     assert table["vector"].null_count == 0
+
+
+def test_what_filters_and_sources_need_is_taken_in(tmp_path: Path, root: Path) -> None:
+    """Attributes as a column, as single columns, as JSON; flags, hashes, times to come."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    write_csv(
+        folder / "pins-1.csv",
+        "pin_id,attributes.market,Attributes.Price Band,quality,hidden,expires,phash,text_embedding\n"
+        "a,eu,low,0.5,yes,2099-01-01,ffffffffffffffff,1 0\n"
+        "b,,,,false,,,\n",
+    )
+    (folder / "pins-2.jsonl").write_text(
+        '{"pin_id": "c", "attributes": {"market": "us", "stock": 3, "new": true}, "image_hash": 7}\n'
+        '{"pin_id": "d", "attributes": {}, "visual_vector": [1, 0, 0]}\n'
+    )
+
+    report = import_folder(folder, root, now_us=NOW_US)
+
+    assert report.pin_count == 4
+    pins = {row["pin_id"]: row for row in rows(root / "catalogue" / "pins")}
+    assert dict(pins["a"]["attributes"]) == {"market": "eu", "price_band": "low"}
+    assert (pins["a"]["quality"], pins["a"]["is_hidden"], pins["a"]["image_hash"]) == (
+        0.5,
+        True,
+        -1,
+    )
+    assert pins["a"]["expiration_time_us"] == 4_070_908_800_000_000
+    assert (pins["b"]["attributes"], pins["b"]["is_hidden"]) == (None, False)
+    assert dict(pins["c"]["attributes"]) == {"market": "us", "stock": "3", "new": "true"}
+    assert pins["c"]["image_hash"] == 7
+    assert imported_dimensions(root) == {"text_vector": 2, "visual_vector": 3}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("quality", "1.5", "is not from 0 to 1"),
+        ("is_hidden", "maybe", "is neither true nor false"),
+        ("image_hash", "xyz", "is not up to 16 hexadecimal digits"),
+        ("image_hash", "f" * 17, "is not up to 16 hexadecimal digits"),
+        ("attributes", "[1]", "is not a JSON object"),
+        ("attributes", "{broken", "is not a JSON object"),
+        ("attributes", '"{""Upper"": ""x""}"', "has a name that is not"),
+        ("attributes", '"{""a"": [1]}"', "has a value that is neither text nor number"),
+        ("attributes.market", "x" * 501, "is longer than 500 bytes"),
+        ("expiration_time", "1969-01-01", "before 1970"),
+    ],
+)
+def test_bad_values_of_pins_are_told(
+    tmp_path: Path, root: Path, column: str, value: str, reason: str
+) -> None:
+    """With the column as the user called it."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    write_csv(folder / "pins.csv", f"pin_id,{column}\na,{value}\n")
+
+    with pytest.raises(ImportRefused) as refused:
+        import_folder(folder, root, now_us=NOW_US)
+
+    (fault,) = refused.value.report.faults
+    assert fault.column == column
+    assert reason in fault.reason
+
+
+def test_too_many_attributes_are_told(tmp_path: Path, root: Path) -> None:
+    """Single columns and the common one are counted together."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    names = ",".join(f"attributes.a{at}" for at in range(33))
+    write_csv(folder / "pins.csv", f"pin_id,{names}\np,{','.join('x' * 33)}\n")
+
+    with pytest.raises(ImportRefused, match="more than 32"):
+        import_folder(folder, root, now_us=NOW_US)
