@@ -43,6 +43,7 @@ from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.access import Role
 from service_runtime.config import core_count
 from service_runtime.errors import NotReady
+from service_runtime.generation_metrics import GenerationMetrics
 from service_runtime.generations import GenerationStore, GenerationWatcher
 from service_runtime.grpc_server import Server
 from service_runtime.telemetry import Metrics
@@ -75,11 +76,8 @@ SPARE_THREAD_COUNT = 2
 def build(config: CandidateConfig) -> Server:
     """Wire the service. Opens what was built, starts nothing."""
     metrics = Metrics(NAME)
-    refused = metrics.counter("generations_refused", "Generations found bad.", ("artifact",))
-    artifacts = Artifacts(
-        GenerationStore(config.data_root / "generations"),
-        on_refused=lambda artifact, _: refused.labels(artifact).inc(),
-    )
+    artifacts = Artifacts(GenerationStore(config.data_root / "generations"))
+    GenerationMetrics(metrics, artifacts.lives)
     plugins = load_plugins(config.sources)
     retrieval = Retrieval(
         build_sources(plugins, SourceContext(config, artifacts, metrics)),

@@ -21,6 +21,7 @@ from profile_service.servicer import ProfileServicer
 from profile_service.store import ActionLog, live_folder
 from service_runtime.access import Role
 from service_runtime.clock import system_clock
+from service_runtime.generation_metrics import GenerationMetrics
 from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
 from service_runtime.grpc_server import Server
 from service_runtime.periodic import Periodic
@@ -77,7 +78,8 @@ def build(config: ProfileConfig) -> Server:
         listed_action_count_default=config.listed_action_count_default,
         cluster_count_default=config.cluster_count_default,
     )
-    _add_gauges(metrics, log, profiles)
+    _add_gauges(metrics, log)
+    GenerationMetrics(metrics, lambda: [pins.catalogue, pins.vectors, profiles])
     export = Periodic(
         "export-actions",
         lambda: export_actions(log, actions_folder(config.data_root), up_to=log.last_position()),
@@ -118,14 +120,10 @@ def _compile_kernels(config: ProfileConfig) -> None:
     fold(None, actions, None, space, config.rules(), now=0.0)
 
 
-def _add_gauges(metrics: Metrics, log: ActionLog, profiles: Live[ProfileStore]) -> None:
+def _add_gauges(metrics: Metrics, log: ActionLog) -> None:
     used = metrics.gauge("live_map_used_ratio", "How full the live action log's map is, 0 to 1.")
     used.set_function(log.used_share)
     position = metrics.gauge("live_last_position", "Newest position of the live action log.")
     position.set_function(log.last_position)
     commits = metrics.gauge("live_commit_count", "Transactions committed since the start.")
     commits.set_function(lambda: log.commit_count)
-    swaps = metrics.gauge("generation_swap_count", "Profile generations opened since the start.")
-    swaps.set_function(lambda: profiles.swap_count)
-    refused = metrics.gauge("generation_refused_count", "Profile generations refused as damaged.")
-    refused.set_function(lambda: profiles.refused_count)

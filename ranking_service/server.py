@@ -30,6 +30,7 @@ from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.errors import NotReady
 from service_runtime.event_log import EventLog
+from service_runtime.generation_metrics import GenerationMetrics
 from service_runtime.generation_store import GenerationStore
 from service_runtime.grpc_client import channel_files, open_channel
 from service_runtime.grpc_server import Server
@@ -114,10 +115,9 @@ def build(config: RankingConfig) -> Server:
     servicer = RankingServicer(
         recommender, rankers, memboost, confirmations, config=config, clock=clock
     )
-    watcher = GenerationWatcher(
-        (*artifacts.lives, rankers.live, memboost.live, results.live, planner),
-        config.generation_poll_seconds,
-    )
+    lives = (*artifacts.lives, rankers.live, memboost.live, results.live)
+    GenerationMetrics(metrics, lambda: lives)
+    watcher = GenerationWatcher((*lives, planner), config.generation_poll_seconds)
 
     def start() -> None:
         warm_up(artifacts, rankers)
