@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from corkboard.importing import times
+from corkboard.importing import pin_values, times
 from corkboard.importing.columns import (
     ACTION_TYPE_ALIASES,
     ACTION_TYPES,
+    ATTRIBUTE_BYTES_MAX,
     DIMENSION_MAX,
     TEXT_BYTES_MAX,
     WORD_BYTES_MAX,
@@ -29,6 +30,8 @@ from corkboard.importing.columns import (
 BoolArray = NDArray[np.bool_]
 
 _CONTROL: Final = r"[\x00-\x1f\x7f]"
+_END_OF_TIME_US: Final = 253_402_300_799_000_000
+"""The last second of the year 9999."""
 _SEPARATORS: Final = r"\s*[|;,]\s*"
 
 
@@ -58,13 +61,13 @@ class Rules:
 
     Attributes:
         now_us: The time of the import.
-        dimension: Of all vectors; 0 = taken from the first one.
-        dimension_from: Where the dimension was seen first, to tell the user.
+        dimensions: Of the vectors, by column; where there is none it is taken from the first one.
+        dimensions_from: Where a dimension was seen first, to tell the user.
     """
 
     now_us: int
-    dimension: int = 0
-    dimension_from: str = ""
+    dimensions: dict[str, int] = field(default_factory=dict)
+    dimensions_from: dict[str, str] = field(default_factory=dict)
 
 
 def check_column(given: pa.ChunkedArray, name: str, column: Column, rules: Rules) -> Checked:
@@ -75,7 +78,7 @@ def check_column(given: pa.ChunkedArray, name: str, column: Column, rules: Rules
         given: As read.
         name: As the user called the column.
         column: What it was taken for.
-        rules: Its dimension is set by the first vector seen.
+        rules: Its dimensions are set by the first vectors seen.
     """
     array = given.combine_chunks() if given.num_chunks != 1 else given.chunk(0)
     if isinstance(array, pa.ChunkedArray):
@@ -83,9 +86,9 @@ def check_column(given: pa.ChunkedArray, name: str, column: Column, rules: Rules
     if isinstance(array.type, pa.DictionaryType):
         array = array.dictionary_decode()
     if column.kind is Kind.TIME:
-        checked = _check_time(array, name, rules)
+        checked = _check_time(array, name, column, rules)
     elif column.kind is Kind.VECTOR:
-        checked = _check_vector(array, rules)
+        checked = _check_vector(array, column, rules)
     else:
         checked = _CHECKS[column.kind](array, column)
     if column.is_required:
@@ -159,7 +162,51 @@ def _check_words(array: pa.Array, _column: Column) -> Checked:
     return checked
 
 
-def _check_number(array: pa.Array, _column: Column) -> Checked:
+def _check_flag(array: pa.Array, _column: Column) -> Checked:
+    if pa.types.is_boolean(array.type):
+        return Checked(array)
+    text, checked = _as_text(array)
+    values, faults = pin_values.read_flags(text)
+    return _with_faults(checked, values, faults)
+
+
+def _check_hash(array: pa.Array, _column: Column) -> Checked:
+    if pa.types.is_integer(array.type):
+        return Checked(pin_values.read_hash_numbers(array))
+    text, checked = _as_text(array, allow_floats=False)
+    values, faults = pin_values.read_hashes(text)
+    return _with_faults(checked, values, faults)
+
+
+def _check_attributes(array: pa.Array, _column: Column) -> Checked:
+    checked = Checked(array)
+    if not (pa.types.is_map(array.type) or pa.types.is_struct(array.type)):
+        array, checked = _as_text(array)
+    values, faults = pin_values.read_attributes(array)
+    return _with_faults(checked, values, faults)
+
+
+def _check_attribute(array: pa.Array, _column: Column) -> Checked:
+    if pa.types.is_boolean(array.type):
+        array = pc.if_else(array, "true", "false")
+    text, checked = _as_text(array)
+    checked.refuse(
+        f"is longer than {ATTRIBUTE_BYTES_MAX} bytes",
+        _mask(pc.greater(pc.binary_length(text), ATTRIBUTE_BYTES_MAX)),
+    )
+    checked.values = _without_bad(text, checked)
+    return checked
+
+
+def _with_faults(checked: Checked, values: pa.Array, faults: dict[str, BoolArray]) -> Checked:
+    for reason, rows in faults.items():
+        checked.refuse(reason, rows)
+    checked.values = _without_bad(values, checked)
+    return checked
+
+
+def _check_number(array: pa.Array, column: Column) -> Checked:
+    least = 0 if column.kind is Kind.SHARE else -1
     checked = Checked(array)
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
         numbers = array.cast(pa.float64(), safe=False)
@@ -171,7 +218,8 @@ def _check_number(array: pa.Array, _column: Column) -> Checked:
     known = _mask(pc.is_valid(numbers))
     with np.errstate(invalid="ignore"):
         checked.refuse("is not finite", known & ~np.isfinite(values))
-        checked.refuse("is not from -1 to 1", known & np.isfinite(values) & (np.abs(values) > 1))
+        is_outside = np.isfinite(values) & ((values < least) | (values > 1))
+        checked.refuse(f"is not from {least} to 1", known & is_outside)
     checked.values = _without_bad(numbers.cast(pa.float32(), safe=False), checked)
     return checked
 
@@ -192,20 +240,21 @@ def _check_action_type(array: pa.Array, _column: Column) -> Checked:
     return checked
 
 
-def _check_time(array: pa.Array, name: str, rules: Rules) -> Checked:
+def _check_time(array: pa.Array, name: str, column: Column, rules: Rules) -> Checked:
     checked = Checked(array)
     if pa.types.is_boolean(array.type) or pa.types.is_nested(array.type):
         checked.refuse("is not a time", _mask(pc.is_valid(array)))
         checked.values = pa.nulls(len(array), pa.int64())
         return checked
-    moments, faults = times.to_microseconds(array, name, rules.now_us)
+    latest_us = _END_OF_TIME_US if column.may_be_ahead else rules.now_us
+    moments, faults = times.to_microseconds(array, name, latest_us)
     for reason, rows in faults.items():
         checked.refuse(reason, rows)
     checked.values = _without_bad(moments, checked)
     return checked
 
 
-def _check_vector(array: pa.Array, rules: Rules) -> Checked:
+def _check_vector(array: pa.Array, column: Column, rules: Rules) -> Checked:
     """Lists of numbers, or text with spaces, `,`, `;` or `|` between the numbers."""
     checked = Checked(array)
     if not _is_list(array.type):
@@ -222,9 +271,10 @@ def _check_vector(array: pa.Array, rules: Rules) -> Checked:
     parents = _parents(lists)
     given = _mask(pc.is_valid(lists))
     lengths = np.bincount(parents, minlength=len(array))
-    if rules.dimension == 0 and lengths.any():
-        rules.dimension = int(lengths[lengths > 0][0])
-        rules.dimension_from = "the first vector of this import"
+    if column.name not in rules.dimensions and lengths.any():
+        rules.dimensions[column.name] = int(lengths[lengths > 0][0])
+        rules.dimensions_from[column.name] = "the first vector of this import"
+    dimension = rules.dimensions.get(column.name, 0)
     with np.errstate(over="ignore", invalid="ignore"):
         values = numbers.to_numpy(zero_copy_only=False).astype(np.float32)
     missing = _mask(pc.is_null(numbers)) & ~unread
@@ -237,8 +287,8 @@ def _check_vector(array: pa.Array, rules: Rules) -> Checked:
     checked.refuse("is empty", given & (lengths == 0))
     checked.refuse(f"is longer than {DIMENSION_MAX} numbers", lengths > DIMENSION_MAX)
     checked.refuse(
-        f"has not {rules.dimension} numbers as {rules.dimension_from}",
-        given & (lengths > 0) & (lengths != rules.dimension),
+        f"has not {dimension} numbers as {rules.dimensions_from.get(column.name, '')}",
+        given & (lengths > 0) & (lengths != dimension),
     )
     checked.refuse("is zero", given & (lengths > 0) & ~any_of(values != 0))
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
@@ -254,6 +304,11 @@ _CHECKS: Final[dict[Kind, Callable[[pa.Array, Column], Checked]]] = {
     Kind.WORDS: _check_words,
     Kind.NUMBER: _check_number,
     Kind.ACTION_TYPE: _check_action_type,
+    Kind.SHARE: _check_number,
+    Kind.FLAG: _check_flag,
+    Kind.HASH: _check_hash,
+    Kind.ATTRIBUTES: _check_attributes,
+    Kind.ATTRIBUTE: _check_attribute,
 }
 
 

@@ -5,6 +5,7 @@ docs/data-format.md says the same to users; a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -21,6 +22,12 @@ TEXT_BYTES_MAX: Final = 65_536
 WORD_BYTES_MAX: Final = 128
 DIMENSION_MAX: Final = 4_096
 FUTURE_SECONDS_MAX: Final = 300
+ATTRIBUTE_COUNT_MAX: Final = 32
+ATTRIBUTE_BYTES_MAX: Final = 500
+ATTRIBUTE_NAME: Final = r"[a-z][a-z0-9_]{0,63}"
+ATTRIBUTES_TYPE: Final = pa.map_(pa.string(), pa.string())
+ATTRIBUTE_PREFIX: Final = "attributes."
+"""A column `attributes.market` holds the attribute `market` of each pin."""
 
 ACTION_TYPES: Final = tuple(
     name.removeprefix("ACTION_TYPE_").lower() for name, number in ActionType.items() if number
@@ -46,6 +53,11 @@ class Kind(Enum):
     NUMBER = "number from -1 to 1"
     VECTOR = "vector"
     ACTION_TYPE = "action type"
+    SHARE = "number from 0 to 1"
+    FLAG = "true or false"
+    HASH = "hash"
+    ATTRIBUTES = "attributes"
+    ATTRIBUTE = "attribute"
 
 
 _STORED: Final = {
@@ -57,6 +69,11 @@ _STORED: Final = {
     Kind.NUMBER: pa.float32(),
     Kind.VECTOR: pa.list_(pa.float32()),
     Kind.ACTION_TYPE: pa.string(),
+    Kind.SHARE: pa.float32(),
+    Kind.FLAG: pa.bool_(),
+    Kind.HASH: pa.int64(),
+    Kind.ATTRIBUTES: ATTRIBUTES_TYPE,
+    Kind.ATTRIBUTE: pa.string(),
 }
 
 
@@ -71,6 +88,7 @@ class Column:
         aliases: Other names that are understood.
         is_required: Whether every row must have a value.
         bytes_max: Longest id.
+        may_be_ahead: Whether a time may lie in the future.
     """
 
     name: str
@@ -78,6 +96,7 @@ class Column:
     aliases: tuple[str, ...] = ()
     is_required: bool = False
     bytes_max: int = ID_BYTES_MAX
+    may_be_ahead: bool = False
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -103,6 +122,11 @@ class Form:
         for column in self.columns:
             if wanted == column.name or wanted in column.aliases:
                 return column
+        is_attribute = wanted.startswith(ATTRIBUTE_PREFIX) and any(
+            column.kind is Kind.ATTRIBUTES for column in self.columns
+        )
+        if is_attribute and re.fullmatch(ATTRIBUTE_NAME, wanted.removeprefix(ATTRIBUTE_PREFIX)):
+            return Column(wanted, Kind.ATTRIBUTE)
         return None
 
     def advice(self, given: str) -> str:
@@ -137,6 +161,18 @@ PINS: Final = Form(
         Column("image_url", Kind.TEXT, ("image",)),
         Column("creation_time_us", Kind.TIME, ("creation_time", *_TIME_ALIASES)),
         Column("vector", Kind.VECTOR, ("embedding",)),
+        Column("text_vector", Kind.VECTOR, ("text_embedding",)),
+        Column("visual_vector", Kind.VECTOR, ("visual_embedding", "image_embedding")),
+        Column("attributes", Kind.ATTRIBUTES, ("properties",)),
+        Column("quality", Kind.SHARE, ("image_quality",)),
+        Column("is_hidden", Kind.FLAG, ("hidden",)),
+        Column(
+            "expiration_time_us",
+            Kind.TIME,
+            ("expiration_time", "expires_at", "expires"),
+            may_be_ahead=True,
+        ),
+        Column("image_hash", Kind.HASH, ("phash",)),
     ),
 )
 SAVES: Final = Form(

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from corkboard.importing.columns import ACTIONS, PINS, SAVES, Form
-from corkboard.importing.prepare import Prepared, find_files, prepare_folder
+from corkboard.importing.finding import find_files
+from corkboard.importing.prepare import Prepared, prepare_folder
 from corkboard.importing.receipts import (
     clear_staging,
     fingerprint,
     finish_pending,
     import_lock,
-    imported_dimension,
+    imported_dimensions,
     put_in_place,
     read_receipts,
     remove_staging,
@@ -140,7 +141,7 @@ def import_folder(
                 staging / "plain",
                 engine=engine,
                 progress=progress,
-                dimension=imported_dimension(data_root),
+                dimensions=imported_dimensions(data_root),
                 now_us=now_us,
             )
             checked = prepared.report
@@ -170,7 +171,7 @@ def _known(receipt: dict[str, Any]) -> ImportReport:
 def _receipt(report: ImportReport, prepared: Prepared, folder: Path) -> dict[str, Any]:
     receipt = report.to_dict()
     del receipt["validation"], receipt["is_new"]
-    return {**receipt, "dimension": prepared.dimension, "folder": str(folder.resolve())}
+    return {**receipt, "dimensions": prepared.dimensions, "folder": str(folder.resolve())}
 
 
 def _stage(

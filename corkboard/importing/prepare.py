@@ -6,8 +6,8 @@ Both `validate` and `load` are made of it; the first throws the plain rows away.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,21 +19,22 @@ from numpy.typing import NDArray
 
 from corkboard.importing.checking import Checked, Rules, check_column
 from corkboard.importing.columns import (
-    ACTIONS,
+    ATTRIBUTE_COUNT_MAX,
+    ATTRIBUTE_PREFIX,
     FORMS,
-    PAIR_NAMES,
     SAVES,
     SHORT_ID_BYTES_MAX,
     Column,
     Form,
     Kind,
 )
+from corkboard.importing.finding import find_files
+from corkboard.importing.pin_values import unite_attributes
 from corkboard.importing.reading import (
     Chunk,
     Unreadable,
     column_names,
     read_chunks,
-    suffix_of,
 )
 from corkboard.importing.report import EXAMPLES_MAX, FileReport, ValidationReport
 from service_runtime.batch import BatchEngine
@@ -51,14 +52,14 @@ class Prepared:
         report: What was found.
         scratch: Folder of the plain files, `<form>/<n>.parquet`; each has the form's stored columns
             and `row`, `file_number`.
-        dimension: Of all vectors, 0 if there are none.
+        dimensions: Of the vectors, by column.
         untimed_count: Saves and actions without a time, by form.
         repeated_forms: Forms in which ids occur twice; their plain files hold all such rows.
     """
 
     report: ValidationReport
     scratch: Path
-    dimension: int = 0
+    dimensions: dict[str, int] = field(default_factory=dict)
     untimed_count: dict[str, int] = field(default_factory=dict)
     repeated_forms: set[str] = field(default_factory=set)
 
@@ -74,7 +75,7 @@ def prepare_folder(
     *,
     engine: BatchEngine,
     progress: ProgressView,
-    dimension: int = 0,
+    dimensions: Mapping[str, int] | None = None,
     now_us: int | None = None,
 ) -> Prepared:
     """
@@ -86,22 +87,22 @@ def prepare_folder(
         engine: Finds what occurs twice, and names the tables `plain_pins`, `plain_saves` and
             `plain_actions`.
         progress: Shows rows read.
-        dimension: Of vectors imported earlier, 0 if there are none.
+        dimensions: Of vectors imported earlier, by column; None = there are none.
         now_us: The time of the import; None = now.
     """
     report = ValidationReport(folder)
-    prepared = Prepared(report, scratch, dimension)
+    earlier = dict(dimensions or {})
+    prepared = Prepared(report, scratch, earlier)
     rules = Rules(
         now_us=time.time_ns() // 1000 if now_us is None else now_us,
-        dimension=dimension,
-        dimension_from="the vectors imported before" if dimension else "",
+        dimensions=earlier,
+        dimensions_from=dict.fromkeys(earlier, "the vectors imported before"),
     )
     files = find_files(folder, report)
     if not files and not report.faults:
         report.add_file_fault("", "there are no files of pins, saves, actions or pairs here")
     for number, (path, form) in enumerate(files):
         _prepare_file(_FileTask(path, form, number, prepared, rules), progress)
-    prepared.dimension = rules.dimension
     for name, form in FORMS.items():
         schema = prepared.schema(form)
         engine.table(f"plain_{name}", scratch / name, schema=schema)
@@ -109,64 +110,6 @@ def prepare_folder(
             prepared.repeated_forms.add(name)
     _advise(engine, prepared)
     return prepared
-
-
-def find_files(folder: Path, report: ValidationReport) -> list[tuple[Path, Form]]:
-    """Return the files of a folder with what they are, and note in the report what is neither."""
-    if not folder.is_dir():
-        report.add_file_fault("", f"{folder} is not a folder")
-        return []
-    found: list[tuple[Path, Form]] = []
-    unknown: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if not path.is_file() or any(part.startswith((".", "_")) for part in relative.parts):
-            continue
-        if not suffix_of(path):
-            continue
-        stem = relative.parts[0].lower().split(".")[0] if len(relative.parts) > 1 else path.name
-        form = _form_of(stem.lower(), path, report)
-        if form is None:
-            unknown.append(path)
-        else:
-            found.append((path, form))
-    if not found and len(unknown) == 1 and not report.faults:
-        form = _pairs_form(unknown[0])
-        if form is not None:
-            return [(unknown[0], form)]
-    for path in unknown:
-        name = path.relative_to(folder).as_posix()
-        known = [*FORMS, *PAIR_NAMES]
-        close = get_close_matches(path.name.split(".")[0].lower(), known, 1, cutoff=0.6)
-        hint = f"; did you mean {close[0]}{suffix_of(path)}?" if close else ""
-        report.advice.append(f"{name} is left out: its name is none of {', '.join(known)}{hint}")
-    return found
-
-
-def _form_of(name: str, path: Path, report: ValidationReport) -> Form | None:
-    """Tell by its name what a file is: `pins.csv`, `pins-2026.parquet`, `pins/part-0.parquet`."""
-    for stem in (*FORMS, *PAIR_NAMES):
-        rest = name.removeprefix(stem)
-        if rest != name and (not rest or rest[0] in ".-_"):
-            if stem in FORMS:
-                return FORMS[stem]
-            form = _pairs_form(path)
-            if form is None:
-                report.add_file_fault(path.name, "needs a user column and a pin column")
-            return form
-    return None
-
-
-def _pairs_form(path: Path) -> Form | None:
-    """Saves if there are a user and a pin column, actions if there is an action type as well."""
-    try:
-        names = column_names(path)
-    except Unreadable:
-        return None
-    meant = {column.name for name in names if (column := ACTIONS.column_named(name))}
-    if not {"user_id", "pin_id"} <= meant:
-        return None
-    return ACTIONS if "action_type" in meant else SAVES
 
 
 @dataclass(slots=True)
@@ -257,6 +200,7 @@ def _plain_rows(task: _FileTask, chunk: Chunk, chosen: dict[str, Column]) -> pa.
         checked = check_column(source, given, column, task.rules)
         bad |= _note(task, given, checked, chunk, source)
         values[column.name] = checked.values
+    bad |= _unite_attributes(task, chunk, values)
     bad |= _check_pairs(task, chunk, chosen, values, bad)
     task.file.row_count += count
     task.file.bad_row_count += int(bad.sum())
@@ -267,6 +211,21 @@ def _plain_rows(task: _FileTask, chunk: Chunk, chosen: dict[str, Column]) -> pa.
     arrays += [pa.array(np.full(count, task.number)), pa.array(chunk.rows)]
     table = pa.Table.from_arrays(arrays, schema=task.prepared.schema(task.form))
     return table.filter(pa.array(~bad)) if bad.any() else table
+
+
+def _unite_attributes(
+    task: _FileTask, chunk: Chunk, values: dict[str, pa.Array]
+) -> NDArray[np.bool_]:
+    """Make one column of `attributes` and `attributes.<name>`, return rows with too many."""
+    names = [name for name in values if name.startswith(ATTRIBUTE_PREFIX)]
+    single = {name.removeprefix(ATTRIBUTE_PREFIX): values.pop(name) for name in names}
+    if not single:
+        return np.zeros(len(chunk.rows), np.bool_)
+    count = len(chunk.rows)
+    values["attributes"], bad = unite_attributes(values.get("attributes"), single, count)
+    checked = Checked(values["attributes"])
+    checked.refuse(f"have more than {ATTRIBUTE_COUNT_MAX} names together", bad)
+    return _note(task, "attributes", checked, chunk, pa.chunked_array([checked.values]))
 
 
 def _note(

@@ -56,9 +56,13 @@ def read_receipts(data_root: Path) -> list[dict[str, Any]]:
     return sorted(receipts, key=lambda receipt: int(receipt["import_seq"]))
 
 
-def imported_dimension(data_root: Path) -> int:
-    """Return the dimension of all vectors imported so far, 0 if there are none."""
-    return max((int(receipt["dimension"]) for receipt in read_receipts(data_root)), default=0)
+def imported_dimensions(data_root: Path) -> dict[str, int]:
+    """Return the dimension of the vectors imported so far, by their column."""
+    dimensions: dict[str, int] = {}
+    for receipt in read_receipts(data_root):
+        known = receipt.get("dimensions", {"vector": receipt.get("dimension", 0)})
+        dimensions |= {name: int(length) for name, length in known.items() if length}
+    return dimensions
 
 
 def fingerprint(files: Mapping[str, Path]) -> str:

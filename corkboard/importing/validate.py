@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from corkboard.importing.prepare import prepare_folder
-from corkboard.importing.receipts import imported_dimension
+from corkboard.importing.receipts import imported_dimensions
 from corkboard.importing.report import ValidationReport
 from service_runtime.batch import BatchSettings, open_engine
 from service_runtime.progress import ProgressView, SilentProgress
@@ -42,7 +42,7 @@ def validate_folder(
                 Path(scratch) / "plain",
                 engine=engine,
                 progress=progress or SilentProgress(),
-                dimension=imported_dimension(Path(data_root)) if data_root else 0,
+                dimensions=imported_dimensions(Path(data_root)) if data_root else None,
                 now_us=now_us,
             ).report
         finally:

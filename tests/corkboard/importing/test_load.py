@@ -274,12 +274,14 @@ def test_what_filters_and_sources_need_is_taken_in(tmp_path: Path, root: Path) -
     folder.mkdir()
     write_csv(
         folder / "pins-1.csv",
-        "pin_id,attributes.market,Attributes.Price Band,quality,hidden,expires,phash,text_embedding\n"
+        "pin_id,attributes.market,Attributes.Price Band,quality,hidden,expires,phash,"
+        "text_embedding\n"
         "a,eu,low,0.5,yes,2099-01-01,ffffffffffffffff,1 0\n"
         "b,,,,false,,,\n",
     )
     (folder / "pins-2.jsonl").write_text(
-        '{"pin_id": "c", "attributes": {"market": "us", "stock": 3, "new": true}, "image_hash": 7}\n'
+        '{"pin_id": "c", "image_hash": 7, '
+        '"attributes": {"market": "us", "stock": 3, "new": true}}\n'
         '{"pin_id": "d", "attributes": {}, "visual_vector": [1, 0, 0]}\n'
     )
 
