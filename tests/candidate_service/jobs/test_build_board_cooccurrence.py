@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,86 @@ def test_no_graph_is_not_ready(tmp_path: Path) -> None:
     with pytest.raises(NotReady):
         build_board_cooccurrence.run(context)
     context.close()
+
+
+def write_world(data_root: Path, titles: list[str], saves: list[tuple[str, str]]) -> None:
+    """Pins p0, p1, … with titles, saves, and the artifacts that the job reads."""
+    write_pins(
+        data_root,
+        [{"pin_id": f"p{at}", "title": title, "language": "nl"} for at, title in enumerate(titles)],
+    )
+    write_saves(data_root, saves)
+    for job in (build_catalogue, build_graph):
+        context = make_context(data_root)
+        job.run(context)
+        context.close()
+
+
+@pytest.mark.parametrize("mode", ["exact", "sampled"])
+def test_agreement_in_words_comes_into_the_score(tmp_path: Path, mode: str) -> None:
+    """Of two pins on the same board the one with the same words leads; weight 0 leaves it out."""
+    saves = [("b", f"p{at}") for at in range(3)]
+    write_world(tmp_path, ["zzb zzc", "zzd", "zzc zzb"], saves)
+
+    heavy = listed(build(tmp_path, mode=mode, cooccurrence_text_weight=1.0), 0)
+    light = listed(build(tmp_path, mode=mode, cooccurrence_text_weight=0.0), 0)
+
+    assert list(heavy) == [2, 1]
+    assert heavy[2] == pytest.approx(1 / 3)
+    assert heavy[1] == pytest.approx(1 / 6)
+    assert list(light.values()) == pytest.approx([1 / 3, 1 / 3])
+
+
+def test_agreement_finds_what_is_just_below_the_cut(tmp_path: Path) -> None:
+    """Twice as many are weighed as are kept: an agreeing pin may come in from below."""
+    saves = [("b", f"p{at}") for at in range(3)] + [("c", "p0"), ("c", "p1")]
+    write_world(tmp_path, ["zzb zzc", "zzd", "zzc zzb"], saves)
+
+    lists = build(tmp_path, cooccurrence_neighbour_count=1, cooccurrence_text_weight=9.0)
+
+    assert list(listed(lists, 0)) == [2]
+
+
+def test_deleted_pins_are_nobodys_neighbours(tmp_path: Path) -> None:
+    """They keep their rows and their saves, and take no place in a list."""
+    write_world(tmp_path, ["a", "b", "c"], [("b", f"p{at}") for at in range(3)])
+    write_pins(tmp_path, [{"pin_id": "p1", "is_deleted": True, "import_seq": 9}], file="later")
+    for job in (build_catalogue, build_graph):
+        context = make_context(tmp_path)
+        job.run(context)
+        context.close()
+
+    lists = build(tmp_path)
+
+    assert list(listed(lists, 0)) == [2]
+
+
+def test_sample_reports_its_overlap_with_an_exact_count(tmp_path: Path) -> None:
+    """A generous sample agrees wholly; a meagre one less; in the report and in the manifest."""
+    make_world(tmp_path)
+    overlaps = []
+    for pair_count in (100_000, 10):
+        context = make_context(tmp_path, cooccurrence_pair_count=pair_count)
+        context.arguments = argparse.Namespace(mode="sampled")
+        report = build_board_cooccurrence.run(context)
+        context.close()
+        overlaps.append(report["sampled_overlap_at_100"])
+    generation = GenerationStore(tmp_path / "generations").current("board_cooccurrence")
+
+    assert overlaps[0] == 1
+    assert 0.05 < overlaps[1] < 0.95
+    assert generation is not None
+    assert generation.manifest.quality["sampled_overlap_at_100"] == overlaps[1]
+    assert report["list_length_p10"] <= report["list_length_p50"] <= report["list_length_p90"]
+
+
+def test_graph_of_another_catalogue_is_refused(tmp_path: Path) -> None:
+    """Rows of different spaces name different pins: nothing is published."""
+    write_world(tmp_path / "one", ["a", "b"], [("b", "p0"), ("b", "p1")])
+    write_world(tmp_path / "other", ["a", "b"], [("b", "p0"), ("b", "p1")])
+    graphs = tmp_path / "one" / "generations" / "graph"
+    shutil.rmtree(graphs)
+    shutil.copytree(tmp_path / "other" / "generations" / "graph", graphs)
+
+    with pytest.raises(NotReady, match="another catalogue"):
+        build(tmp_path / "one")

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from candidate_service import imported
 from candidate_service.graph import BOARD_IDS_FOLDER, FORMAT_VERSION, PinBoardGraph
 from candidate_service.jobs import build_catalogue, build_graph
 from service_runtime.errors import NotReady
@@ -133,3 +136,75 @@ def test_no_catalogue_is_not_ready(tmp_path: Path) -> None:
     with pytest.raises(NotReady):
         build_graph.run(context)
     context.close()
+
+
+def test_topics_and_titles_come_with_the_graph(tmp_path: Path) -> None:
+    """The most frequent topics get numbers, a pin's first known one is its own; newest title."""
+    topics = {"p": ["rare", "art"], "q": ["art", "food"], "r": ["food"], "s": None, "t": ["art"]}
+    write_pins(tmp_path, [{"pin_id": pin, "topics": own} for pin, own in topics.items()])
+    write_saves(tmp_path, [("b", pin) for pin in "pqrst"])
+    write_titles(tmp_path, [("b", "p", "Old", 1), ("b", "p", "New", 2)])
+
+    graph, generation = build(tmp_path, graph_topic_count_max=2)
+
+    assert graph.topics == {"art": 0, "food": 1}
+    assert generation.manifest.details["topics"] == ["art", "food"]
+    assert graph.pin_labels is not None
+    assert graph.pin_labels.tolist() == [-2, -2, -1, -3, -2]  # no language: below 0
+    assert graph.board_titles.to_pylist() == ["New"]
+    assert graph.repeated_saves == {(0, 0): 3}
+
+
+def write_titles(data_root: Path, rows: list[tuple[str, str, str, int]]) -> None:
+    """Import saves with titles: board, pin, title and import number."""
+    table = pa.Table.from_pylist(
+        [
+            {
+                "save_id": f"t{at}",
+                "board_id": board,
+                "pin_id": pin,
+                "board_title": title,
+                "import_seq": number,
+            }
+            for at, (board, pin, title, number) in enumerate(rows)
+        ],
+        imported.SAVES,
+    )
+    pq.write_table(table, data_root / "catalogue" / "saves" / "titles.parquet")
+
+
+def test_topics_beyond_the_limit_are_not_known(tmp_path: Path) -> None:
+    """With fewer than two topics there is nothing to keep to."""
+    write_pins(tmp_path, [{"pin_id": "p", "topics": ["a"]}, {"pin_id": "q", "topics": ["b"]}])
+    write_saves(tmp_path, [("b", "p"), ("b", "q")])
+
+    graph, _ = build(tmp_path, graph_topic_count_max=1)
+
+    assert graph.topics == {}
+    assert graph.pin_groups is None
+
+
+def test_mixed_boards_are_pruned(tmp_path: Path) -> None:
+    """A board of four topics has two bits, one of a single topic none."""
+    topics = dict(zip("pqrstu", "abcdaa", strict=True))
+    write_pins(tmp_path, [{"pin_id": pin, "topics": [own]} for pin, own in topics.items()])
+    write_saves(tmp_path, [*(("mixed", pin) for pin in "pqrs"), ("plain", "t"), ("plain", "u")])
+
+    graph, generation = build(tmp_path, graph_board_entropy_max=1.9)
+
+    assert saves_of(tmp_path, graph, generation) == {("plain", "t"), ("plain", "u")}
+    assert generation.manifest.counts["pruned_edge_count"] == 4
+
+
+def test_saves_taken_back_are_no_edges(tmp_path: Path) -> None:
+    """Folded from the live log: a deleted save is none; its pin keeps the others."""
+    write_saves(tmp_path, [("b", "p"), ("b", "q"), ("b", "r")])
+    gone = {"save_id": "a1", "is_deleted": True, "import_seq": 99, "live_time_us": 5}
+    pq.write_table(
+        pa.Table.from_pylist([gone], imported.SAVES),
+        tmp_path / "catalogue" / "saves" / "live.parquet",
+    )
+
+    graph, generation = build(tmp_path)
+
+    assert saves_of(tmp_path, graph, generation) == {("b", "p"), ("b", "r")}
