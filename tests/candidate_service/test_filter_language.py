@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candidate_service.filter_language import (
@@ -97,6 +97,7 @@ def test_refuses_with_the_place(text: str, character: int, reason: str) -> None:
 
 
 @given(st.text(max_size=60))
+@settings(deadline=None)
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever comes, the answer is a filter or a clear no."""
     with suppress(FilterInvalid):

@@ -91,7 +91,7 @@ def allowed(
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
 @given(pins=st.lists(PINS, max_size=8))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_equals_looking_at_each_pin(text: str, pins: list[dict[str, Any]]) -> None:
     """Whole columns say what one value after the other says."""
     live = [make_pin(row, pin) for row, pin in enumerate(pins)]
@@ -106,6 +106,7 @@ def test_equals_looking_at_each_pin(text: str, pins: list[dict[str, Any]]) -> No
     batches=st.lists(st.lists(st.tuples(st.integers(0, 9), PINS), max_size=4), max_size=5),
     text=st.sampled_from(EXPRESSIONS),
 )
+@settings(deadline=None)
 def test_follows_live_changes(
     old: list[dict[str, Any]], batches: list[list[tuple[int, dict[str, Any]]]], text: str
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,6 +44,7 @@ def pins_of_board(board: str) -> NDArray[np.int32]:
     changes=st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.integers(0, 9)), max_size=60),
     hidden=st.sets(st.integers(0, 12)),
 )
+@settings(deadline=None)
 def test_rows_equal_a_dictionary(changes: list[tuple[int, bool, int]], hidden: set[int]) -> None:
     """Put, replace and drop in any order: searched is what a dictionary would hold."""
     rng = np.random.default_rng(0)
@@ -77,6 +79,33 @@ def test_rows_grow() -> None:
     assert table.get(3) is not None
     assert table.get(3)[0] == 3  # type: ignore[index]
     assert table.nearest(np.eye(3, dtype=np.float32)[:1], 1, None)[0][0].tolist() == [999]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.6, 0.1])
+def test_many_rows_are_searched_by_a_graph(ratio: float) -> None:
+    """Once all rows are placed a graph answers: 95 % of the truth, scored exactly, filtered."""
+    rng = np.random.default_rng(6)
+    vectors = rng.standard_normal((600, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = VectorRows(8, graph_from=300)
+    for row in [*range(600), *range(0, 600, 50)]:
+        table.put(row, vectors[row])
+    for row in range(7, 600, 100):
+        table.drop(row)
+    allowed = rng.random(600) < ratio
+    there = np.array([row % 100 != 7 for row in range(600)]) & allowed
+
+    hits = 0
+    for query in vectors[:50]:
+        ((rows, cosines),) = table.nearest(query[None], 20, allowed)
+        truth = np.sort(vectors[there] @ query)[::-1][:20]
+        assert there[rows].all()
+        np.testing.assert_allclose(cosines, vectors[rows] @ query, atol=1e-6)
+        hits += int((cosines >= truth[-1] - 1e-6).sum())
+
+    assert table._graph is not None
+    assert not table._unplaced
+    assert hits >= 0.95 * 50 * 20
 
 
 def test_given_vectors_are_scaled_and_found() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candidate_service.candidate import CandidateList
@@ -32,6 +32,7 @@ def make_graph(edges: set[tuple[int, int]], pin_count: int = 7) -> PinBoardGraph
 
 
 @given(edges=EDGES)
+@settings(deadline=None)
 def test_largest_board_of_each_pin(edges: set[tuple[int, int]]) -> None:
     """The board with most pins, the higher row among equals; none for a pin on no board."""
     sizes = [sum(board == wanted for _, board in edges) for wanted in range(5)]
@@ -88,6 +89,7 @@ def test_owners_of_old_new_and_changed_pins() -> None:
 
 
 @given(groups=st.lists(st.integers(-1, 4), max_size=30), count_max=st.integers(1, 4))
+@settings(deadline=None)
 def test_is_within_counts(groups: list[int], count_max: int) -> None:
     """The first so many of each group stay, all without a group do."""
     seen: dict[int, int] = {}
