@@ -237,6 +237,10 @@ def knobs_of_the_walk(sets: Sequence[Set], base: PixieSettings) -> None:
         for x in (0.0, 0.2, 0.6, 0.8)
     }
     variants |= {f"restart {x:g}": replace(base, restart=x) for x in (0.3, 0.7, 0.9, 1.0)}
+    variants["budgets by weight alone"] = replace(base, budgets_by_degree=False)
+    variants["restart 0.9, popularity exponent 0.5"] = replace(
+        base, restart=0.9, popularity_exponent=0.5
+    )
     variants["booster on"] = replace(base, boost=True)
     graphs = [graph_of(data) for data in sets]
     rows = [

@@ -251,18 +251,19 @@ class LiveEdges:
         self._grow(max(pins) + 1, self.board_count, 0)
         self._label_boards(boards)
         self._write(pins, boards)
-        for pin, changed in pins.items():
-            for board, is_there in changed.items():
-                self._note(pin, board, is_there=is_there)
+        self._note(boards)
         self._pin_count = max(self._pin_count, max(pins) + 1)
         self.has_changes = True
 
-    def _note(self, pin: int, board: int, *, is_there: bool) -> None:
-        self._is_there[pin, board] = is_there
-        new = self._new_pins.get(board, set())
-        self._new_pins[board] = new | {pin} if is_there else new - {pin}  # readers may look
-        if not is_there:
-            self.pins_that_lost = self.pins_that_lost | {pin}
+    def _note(self, boards: dict[int, dict[int, bool]]) -> None:
+        """Remember who came and who went; sets are replaced whole, as readers may look."""
+        for board, changed in boards.items():
+            came = {pin for pin, is_there in changed.items() if is_there}
+            self._is_there |= {(pin, board): is_there for pin, is_there in changed.items()}
+            self._new_pins[board] = self._new_pins.get(board, set()) - changed.keys() | came
+        gone = {pin for changed in boards.values() for pin in changed if not changed[pin]}
+        if gone:
+            self.pins_that_lost = self.pins_that_lost | gone
 
     def _rows_of(self, board_ids: list[str]) -> list[int]:
         """Return the rows of boards; those that nobody knew get new ones."""

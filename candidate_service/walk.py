@@ -41,6 +41,7 @@ class PixieSettings:
         bias: Chance that a hop keeps to neighbours of the viewer's language, in [0, 1].
         topic_bias: Chance that a hop that keeps to a language (any hop, where the graph does not
             know the viewer's) also keeps to the query pin's topic in it, in [0, 1].
+        budgets_by_degree: Whether a query pin gets steps by its boards (Eq. 1), or by weight alone.
         popularity_exponent: A pin's visits are divided by the number of its boards to this power
             before the best are chosen (beta of RP3beta), in [0, 1]; 0 = by visits alone.
         boost: Whether pins that several query pins lead to gain (Eq. 3).
@@ -53,6 +54,7 @@ class PixieSettings:
     early_stop_visit_count: int = 4
     bias: float = 0.9
     topic_bias: float = 0.0
+    budgets_by_degree: bool = True
     popularity_exponent: float = 0.4
     boost: bool = False
     walker_count: int = kernels.WALKER_COUNT
@@ -183,8 +185,9 @@ class Walker:
         if not len(usable):
             nothing = np.empty(0, np.int32)
             return Visits(nothing, np.empty(0, np.float64), nothing, 0)
+        by_degree = self.settings.budgets_by_degree
         budgets = step_budgets(
-            degrees[usable],
+            degrees[usable] if by_degree else np.ones(len(usable), np.int64),
             query.weights[usable],
             degree_max=max(self.graph.degree_max, int(degrees.max())),
             step_count=self.settings.step_count,
