@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,14 @@ MARKER = ".made-by-corkboard-demo"
 DEFAULT_FOLDER = Path("corkboard-data") / "demo"
 
 
+class DataSetName(StrEnum):
+    """The worlds that the demo can show."""
+
+    MOVIELENS = "movielens"
+    OPENMOJI = "openmoji"
+    TINY = "tiny"
+
+
 def demo(
     folder: Annotated[
         Path,
@@ -31,9 +40,16 @@ def demo(
     ] = DEFAULT_FOLDER,
     cache: CacheFolder = None,
     archive: ArchiveFolder = None,
+    dataset: Annotated[
+        DataSetName,
+        typer.Option(
+            "--dataset",
+            help="Films people rated, emoji with pictures (scripted visitors), or a tiny world.",
+        ),
+    ] = DataSetName.MOVIELENS,
     is_tiny: Annotated[
         bool,
-        typer.Option("--tiny", help="A hand-made world instead of MovieLens; no network needed."),
+        typer.Option("--tiny", help="As --dataset tiny: hand-made, no network needed."),
     ] = False,
     train: Annotated[
         bool,
@@ -58,10 +74,13 @@ def demo(
       corkboard demo
 
       corkboard demo --archive ~/Downloads/ml-100k
+
+      corkboard demo --dataset openmoji
     """
     timings = Timings()
     with timings.step("data"):
-        world = load_world(cache_folder(cache), archive, is_tiny=is_tiny)
+        chosen = DataSetName.TINY if is_tiny else dataset
+        world = load_world(cache_folder(cache), archive, chosen)
     wanted = {"world": world.name, "day": f"{datetime.now(tz=UTC):%Y-%m-%d}", "is_trained": train}
     if not is_fresh and _made(folder) == wanted:
         out.print(f"{folder} was built today: re-using it (--fresh builds anew)")
@@ -80,13 +99,15 @@ def demo(
     timings.show()
 
 
-def load_world(cache: Path, archive: Path | None, *, is_tiny: bool) -> "DataSet":
-    """MovieLens 100K, or the tiny world where that was asked for or nothing else can be had."""
+def load_world(cache: Path, archive: Path | None, name: DataSetName) -> "DataSet":
+    """The world that was asked for, or the tiny one where MovieLens 100K cannot be had."""
     from datasets import movielens, tiny
 
     now = datetime.now(tz=UTC)
-    if is_tiny:
+    if name is DataSetName.TINY:
         return tiny.load(as_of=now)
+    if name is DataSetName.OPENMOJI:
+        return _load_openmoji(now)
     try:
         world = movielens.load(cache=cache / "movielens", today=now.date(), archive=archive)
     except movielens.MovieLensError as error:
@@ -97,6 +118,20 @@ def load_world(cache: Path, archive: Path | None, *, is_tiny: bool) -> "DataSet"
         f"MovieLens 100K: {len(world.pins):,} films, {len(world.saves):,} saves and "
         f"{len(world.actions):,} other actions of real people "
         "[dim](terms: research use, no redistribution; F. M. Harper, J. A. Konstan 2015)[/dim]",
+    )
+    return world
+
+
+def _load_openmoji(now: datetime) -> "DataSet":
+    from datasets import openmoji
+
+    world = openmoji.load(today=now.date())
+    scripted = sum(save.user_id.startswith(openmoji.VISITOR_PREFIX) for save in world.saves)
+    out.print(
+        f"OpenMoji: {len(world.pins):,} pictures on their designers' boards "
+        f"[dim]({openmoji.CREDIT})[/dim]\n"
+        f"[yellow]Nobody recorded what people keep of them: {openmoji.VISITOR_COUNT} visitors with "
+        f"{scripted:,} saves are scripted[/yellow]",
     )
     return world
 

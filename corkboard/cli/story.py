@@ -44,6 +44,7 @@ class Story:
 
 STORIES = {
     "movielens": Story("u421", "m100", "m71"),
+    "openmoji": Story("scripted-007", "1F63A", "1F370"),
     "tiny": Story("ana", "typography-2", "aquariums-4"),
 }
 
