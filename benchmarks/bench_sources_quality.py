@@ -1,4 +1,4 @@
-"""What each candidate source finds, beside popularity, ItemKNN, RP3beta, EASE and ALS on the same rows.
+"""What each candidate source finds, beside five baselines that learn from the same rows.
 
 Two protocols. *One against 99*: a held-out pin and 99 others of a published split are put into the
 order in which a source would propose them, asked with the user's whole history as query pins (up to
@@ -14,12 +14,12 @@ The sets may not be shipped. They are read from the folder that `--data` names; 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -36,15 +37,26 @@ from candidate_service.candidate import CandidateQuery, CandidateSource, Segment
 from candidate_service.config import CandidateConfig
 from candidate_service.source_registry import SourceContext, load_plugins
 from corkboard.evaluation import baselines
+from corkboard.evaluation.candidate_page import write_page
+from corkboard.evaluation.candidates import Plan, evaluate
+from corkboard.evaluation.choices import SplitKind, Start
+from corkboard.evaluation.judging import ListReport
 from corkboard.evaluation.metrics import one_against_many
+from corkboard.evaluation.page import number
 from corkboard.importing import import_folder
-from corkboard.pipeline import STEPS, Needs, Order, Outcome, run_steps
+from corkboard.pipeline import Needs, Order, Outcome, choose_steps, run_steps
+from service_runtime.errors import NotReady
 from service_runtime.generations import GenerationStore
 from service_runtime.telemetry import Metrics
 
 DAY_US = 86_400_000_000
-EPOCH_US = 1_600_000_000_000_000
+HOUR_US = 3_600_000_000
+END_US = 1_767_225_600_000_000  # 2026-01-01; any day does
 QUERY_PINS_MAX = 100
+HEAD = (
+    "| | recall@10 | recall@100 (95 %) | / best baseline | recall@400 | HR@10 | NDCG@10 "
+    "| coverage@100 | novelty@100 | alone | cold pins@100 | p50 / p99 ms |"
+)
 NEGATIVES = 99
 
 
@@ -58,16 +70,16 @@ class OneAgainstMany:
     candidates: NDArray[np.int32]
 
 
-def write_pairs(folder: Path, table: pa.Table) -> None:
-    """A folder that `corkboard import` reads."""
+def write(folder: Path, name: str, table: pa.Table) -> None:
+    """A file of a folder that `corkboard import` reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / "interactions.parquet")
+    pq.write_table(table, folder / f"{name}.parquet")
 
 
-def build(folder: Path, root: Path) -> None:
+def build(folder: Path, root: Path, only: Sequence[str] = ()) -> None:
     """Import and run the jobs of candidate_service."""
     import_folder(folder, root)
-    steps = [step for step in STEPS if step.needs is not Needs.NOTHING]
+    steps = [step for step in choose_steps(only=only) if step.needs is not Needs.NOTHING]
     wanted = [step for step in steps if step.module.startswith("candidate_service")]
     for result in run_steps(wanted, Order(root, time.time() + 1)):
         if result.outcome is Outcome.FAILED:
@@ -151,14 +163,15 @@ def histories_of(
 
 
 def one_against_99(
-    name: str, split: OneAgainstMany, work: Path, models: Sequence[baselines.Baseline]
+    split: OneAgainstMany,
+    work: Path,
+    models: Sequence[baselines.Baseline],
+    only: Sequence[str] = (),
 ) -> list[str]:
-    """Rows of the table of one set."""
-    write_pairs(
-        work / "folder",
-        pa.table({"user_id": pa.array(split.users), "item_id": pa.array(split.pins)}),
-    )
-    build(work / "folder", work / "root")
+    """The table of one set."""
+    pairs_table = pa.table({"user_id": pa.array(split.users), "item_id": pa.array(split.pins)})
+    write(work / "folder", "interactions", pairs_table)
+    build(work / "folder", work / "root", only)
     sources, artifacts = open_sources(work / "root")
     pin_count = int(max(split.pins.max(), split.candidates.max())) + 1
     user_count = int(max(split.users.max(), split.tested_users.max())) + 1
@@ -168,46 +181,214 @@ def one_against_99(
     own_rows = np.where(rows >= 0, rows, beyond).astype(np.int32)  # unknown pins: never proposed
     histories = histories_of(split, rows)
     figures: list[tuple[str, str, float, float, float]] = []
+
+    def add(name: str, origin: str, score: Callable[[], NDArray[np.float64]]) -> None:
+        began = time.perf_counter()
+        figures_of = one_against_many(score())
+        figures.append((name, origin, *figures_of, time.perf_counter() - began))
+
+    mine = pairs[split.tested_users]
     for baseline in models:
-        began = time.perf_counter()
-        scores = baselines.scores_of(
-            baseline.fit(pairs), pairs[split.tested_users], split.candidates
+        add(
+            baseline.name,
+            baseline.origin,
+            partial(score_baseline, baseline, pairs, mine, split.candidates),
         )
-        took = time.perf_counter() - began
-        figures.append((baseline.name, baseline.origin, *one_against_many(scores), took))
-        print(figures[-1], file=sys.stderr)
     for source in sources:
-        began = time.perf_counter()
-        scores = source_scores(
-            source, histories, own_rows[split.candidates], int(own_rows.max()) + 1
-        )
-        took = time.perf_counter() - began
-        figures.append((f"`{source.name}`", "this project", *one_against_many(scores), took))
-        print(figures[-1], file=sys.stderr)
-    best = max(figure[2] for figure in figures if figure[1] != "this project")
+        row_count = int(own_rows.max()) + 1
+        with suppress(NotReady):
+            add(
+                f"`{source.name}`",
+                "this project",
+                partial(source_scores, source, histories, own_rows[split.candidates], row_count),
+            )
+    best = max((row[2] for row in figures if row[1] != "this project"), default=float("nan"))
     return [
-        f"| {name} | {model} | {origin} | {hit:.3f} | {gain:.3f} | {hit / best:.2f}× | {took:.0f} |"
-        for model, origin, hit, gain, took in figures
+        "| | from | HR@10 | NDCG@10 | HR@10 / best baseline | seconds |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {origin} | {hit:.3f} | {gain:.3f} | {hit / best:.2f} | {took:.1f} |"
+            for name, origin, hit, gain, took in figures
+        ),
     ]
+
+
+def score_baseline(
+    baseline: baselines.Baseline,
+    pairs: sp.csr_matrix,
+    mine: sp.csr_matrix,
+    candidates: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Fit and score."""
+    return baselines.scores_of(baseline.fit(pairs), mine, candidates)
+
+
+def times_in_order(order: NDArray[np.int64], days: float = 60.0) -> pa.Array:
+    """Times that keep an order, spread over the days before the end, as microseconds."""
+    share = order / max(int(order.max()), 1)
+    return pa.array((END_US - (1 - share) * days * DAY_US).astype(np.int64))
+
+
+def prepare_pinterest20(data: Path, folder: Path) -> Plan:
+    """The published split by time: what is to be predicted happens a day later."""
+    tables = [pq.read_table(data / name) for name in ("train.parquet", "test.parquet")]
+    parts = [
+        table.append_column("time_us", pa.array(np.full(table.num_rows, END_US + day * DAY_US)))
+        for day, table in enumerate(tables)
+    ]
+    write(folder, "interactions", pa.concat_tables(parts))
+    return Plan(kind=SplitKind.TIME, since=END_US / 1e6 + 43_200)
+
+
+def prepare_seq_beauty(data: Path, folder: Path) -> Plan:
+    """Sequences at an hour a step, all ending together; the last one left out."""
+    table = pq.read_table(data / "sequences.parquet")
+    users, places = table["user_id"].to_numpy(), table["pos"].to_numpy()
+    last = np.zeros(users.max() + 1, np.int64)
+    np.maximum.at(last, users, places)
+    times = pa.array(END_US - (last[users] - places) * HOUR_US)
+    columns = {"user_id": table["user_id"], "item_id": table["item_id"], "time_us": times}
+    write(folder, "interactions", pa.table(columns))
+    return Plan(kind=SplitKind.LAST)
+
+
+def prepare_youshu(data: Path, folder: Path) -> Plan:
+    """A book list is a board and its own user; one book of each, by chance, left out."""
+    table = pq.read_table(data / "board_items.parquet")
+    columns = {"user_id": table["board_id"], "item_id": table["item_id"]}
+    write(folder, "interactions", pa.table(columns))
+    return Plan(kind=SplitKind.LAST)
+
+
+def prepare_deskdrop(data: Path, folder: Path) -> Plan:
+    """Events in time; a view is read as long_click, a bookmark as save, following as like."""
+    table = pq.read_table(data / "events.parquet")
+    words = {"view": "long_click", "bookmark": "save", "follow": "like", "comment": "comment"}
+    kinds = [words.get(kind, kind) for kind in table["event"].to_pylist()]
+    is_save = np.array([kind == "save" for kind in kinds])
+    columns = pa.table(
+        {
+            "user_id": table["user_id"],
+            "item_id": table["item_id"],
+            "time_us": pc.cast(table["timestamp"], pa.int64()),
+            "action_type": pa.array(kinds),
+        }
+    )
+    write(folder, "actions", columns.filter(pa.array(~is_save)))
+    write(folder, "saves", columns.filter(pa.array(is_save)).drop_columns("action_type"))
+    return Plan(kind=SplitKind.TIME)
+
+
+def prepare_ml_latest_small(data: Path, folder: Path) -> Plan:
+    """Ratings of 4 and more as saves, 22 years pressed into 60 days; the last one left out."""
+    table = pq.read_table(data / "ratings.parquet")
+    table = table.filter(pc.greater_equal(table["rating"], 4.0)).sort_by("timestamp")
+    order = np.arange(table.num_rows)
+    columns = {
+        "user_id": table["user_id"],
+        "item_id": table["item_id"],
+        "time_us": times_in_order(order),
+    }
+    write(folder, "interactions", pa.table(columns))
+    films = pq.read_table(data / "movies.parquet")
+    named = {"pin_id": films["item_id"], "title": films["title"], "topics": films["genres"]}
+    write(folder, "pins", pa.table(named))
+    return Plan(kind=SplitKind.LAST)
+
+
+SETS: dict[str, Callable[[Path, Path], Plan]] = {
+    "pinterest20": prepare_pinterest20,
+    "seq_beauty": prepare_seq_beauty,
+    "youshu": prepare_youshu,
+    "deskdrop": prepare_deskdrop,
+    "ml_latest_small": prepare_ml_latest_small,
+}
+
+
+def full_catalogue(data: Path, name: str, work: Path, options: argparse.Namespace) -> list[str]:
+    """The table of one set over its full catalogue."""
+    plan = SETS[name](data / name, work / "folder")
+    import_folder(work / "folder", work / "root")
+    plan = replace(plan, user_count_max=options.users, start=Start(options.start))
+    found = evaluate(work / "root", plan, say=lambda text: print(text, file=sys.stderr))
+    if options.pages is not None:
+        write_page(found, options.pages / f"{name}-{plan.start.value}.html")
+    best = max(each.recall[100].value for each in found.baselines)
+    facts = "; ".join(f"{key}: {value}" for key, value in found.facts.items())
+    return [
+        f"{facts}.",
+        "",
+        HEAD,
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *(_row(each, best) for each in found.lists),
+        "",
+        *(f"- {warning}" for warning in found.warnings),
+    ]
+
+
+def _row(each: ListReport, best: float) -> str:
+    name = each.name if each.origin else f"`{each.name}`"
+    interval = each.recall[100]
+    latency = f"{each.latency_ms['p50']:.1f} / {each.latency_ms['p99']:.1f}"
+    cells = (
+        name,
+        number(each.recall[10].value),
+        f"{number(interval.value)} ({number(interval.low, 3)}–{number(interval.high, 3)})",
+        f"{interval.value / best:.2f}",
+        number(each.recall[400].value),
+        number(each.hit_rate[10]),
+        number(each.gain[10]),
+        number(each.coverage[100], 3),
+        number(each.novelty[100], 1),
+        number(each.alone, 3),
+        number(each.parts["cold pins"][100], 3),
+        "" if each.origin else latency,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def quick_split(seed: int = 1) -> OneAgainstMany:
+    """Two groups of people who save different pins: only to see that it works."""
+    rng = np.random.default_rng(seed)
+    users, pins, wanted = [], [], []
+    for user in range(60):
+        own = rng.permutation(60)[:9] * 2 + user % 2
+        others = np.setdiff1d(np.arange(120), own)
+        users += [user] * 8
+        pins += own[:8].tolist()
+        wanted.append([own[8], *rng.permutation(others)[:NEGATIVES]])
+    arrays = (np.array(users, np.int32), np.array(pins, np.int32), np.arange(60, dtype=np.int32))
+    return OneAgainstMany(*arrays, np.array(wanted, np.int32))
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--sets", nargs="*", default=["pinterest20"])
-    parser.add_argument("--users", type=int, default=3000)
-    parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data", type=Path, help="folder that holds the sets")
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--users", type=int, default=1000, help="people asked in each set")
+    parser.add_argument("--start", default="interests", choices=[start.value for start in Start])
+    parser.add_argument("--one-against-99-users", type=int, default=5000)
+    parser.add_argument("--pages", type=Path, help="folder for the HTML pages")
+    parser.add_argument("--quick", action="store_true", help="a tiny world, to see that it works")
     options = parser.parse_args()
-    models = () if options.no_baselines else baselines.BASELINES
+    print("## What the candidate sources find\n")
     with tempfile.TemporaryDirectory() as work:
-        print("| set | model | from | HR@10 | NDCG@10 | HR against the best baseline | seconds |")
-        print("|---|---|---|---|---|---|---|")
+        if options.quick or options.data is None:
+            steps = ("build_catalogue", "build_graph", "build_board_cooccurrence", "build_popular")
+            print("A tiny synthetic world; it only shows that the benchmark runs.\n")
+            models = baselines.BASELINES[:3]
+            print("\n".join(one_against_99(quick_split(), Path(work), models, steps)))
+            return
         for name in options.sets:
-            split = read_published(options.data / name, options.users)
-            for row in one_against_99(name, split, Path(work) / name, models):
-                print(row)
+            folder = Path(work) / name
+            print(f"### {name}, full catalogue\n", flush=True)
+            print("\n".join(full_catalogue(options.data, name, folder, options)), flush=True)
+            if name == "pinterest20" and options.one_against_99_users:
+                split = read_published(options.data / name, options.one_against_99_users)
+                print("\n### pinterest20, 1 against 99, whole history asked\n", flush=True)
+                print("\n".join(one_against_99(split, Path(work) / "nn", baselines.BASELINES)))
+            print(flush=True)
 
 
 if __name__ == "__main__":

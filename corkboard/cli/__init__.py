@@ -17,6 +17,7 @@ from corkboard.cli import (
     people,
     reasons,
     serve,
+    simulate,
     store,
 )
 from corkboard.cli.options import EXIT_CODES, ExitCode, Targets
@@ -131,6 +132,7 @@ for _command in (
     people.erasure,
     data.export,
     store.rollback,
+    simulate.simulate,
 ):
     app.command(_command.__name__.rstrip("_"), help=help_text(_command))(_command)
 

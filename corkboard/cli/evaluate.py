@@ -3,6 +3,7 @@
 import typer
 
 from corkboard.cli.evaluate_candidates import candidates
+from corkboard.cli.evaluate_ranking import ranking
 
 app = typer.Typer(
     help="Measure on your own data, as of a day in the past: sources and order.",
@@ -10,3 +11,4 @@ app = typer.Typer(
 )
 
 app.command("candidates")(candidates)
+app.command("ranking")(ranking)

@@ -169,7 +169,7 @@ def rank_all(
         model: A fitted one.
         histories: Users by pins, what each did before.
         seen: Users by pins, what must not come back.
-        depth: Length of the lists at the most; a score of 0 says nothing of a pin and leaves it out.
+        depth: Length of the lists at the most; pins with a score of 0 are left out.
 
     Returns:
         One int32[n] a user, best first; ties by row.
