@@ -151,6 +151,8 @@ class ImpressionLog:
         self._dropped = metrics.counter(
             "impressions_dropped", "Answers that were not logged.", ["reason"]
         )
+        for reason in ("queue_full", "log_failed", "unforeseen"):
+            self._dropped.labels(reason)  # 0 from the start: a rate sees the first one
         self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
         self._thread.start()
 

@@ -74,6 +74,8 @@ class Upstream:
         self._failures = metrics.counter(
             "upstream_failures", "Calls to other services that gave no answer.", ["part"]
         )
+        for part in ("profile", "candidates", "showable"):
+            self._failures.labels(part)  # 0 from the start: a rate sees the first one
 
     def profile(self, user_id: str) -> Profile:
         """See `asking.Upstream.profile`."""
