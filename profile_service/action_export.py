@@ -125,6 +125,16 @@ def remove_erased(folder: Path, erasures: Mapping[str, Erasure]) -> int:
     return removed
 
 
+def count_logged(folder: Path, user_id: str) -> int:
+    """Count the rows of a user in all files of the event log; reads one column of each."""
+    name = pa.scalar(user_id, pa.string())
+    found = 0
+    for path in sorted(folder.rglob("*.parquet")):
+        column = pq.read_table(path, columns=["user_id"], partitioning=None).column("user_id")
+        found += pc.sum(pc.equal(column.cast(pa.string()), name)).as_py() or 0
+    return int(found)
+
+
 def _positions(table: pa.Table) -> list[int | None]:
     """Log positions of a file; imported ones need not have the column."""
     if "log_position" not in table.column_names:

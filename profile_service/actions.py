@@ -268,3 +268,20 @@ def recent_actions(actions: ActionColumns, limit: int) -> ActionColumns:
     """
     rows = np.flatnonzero(evidence(actions)) if limit else np.empty(0, np.int64)
     return actions.take(rows[::-1][:limit])
+
+
+def actions_in(columns: ActionColumns, user_id: str) -> list[Action]:
+    """The actions of columns one by one, as those of a user."""
+    return [
+        Action(
+            columns.action_ids[row],
+            user_id,
+            columns.pin_ids[row],
+            ActionType(int(columns.action_types[row])),
+            int(columns.times_us[row]),
+            float(columns.strengths[row]),
+            columns.board_ids[row],
+            columns.list_ids[row],
+        )
+        for row in range(len(columns))
+    ]

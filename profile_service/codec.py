@@ -16,12 +16,13 @@ import numpy as np
 import xxhash
 
 from profile_service.actions import Action, ActionColumns, ActionType
-from profile_service.profile import Clusters
+from profile_service.adjustments import Adjustment, AdjustmentKind
+from profile_service.profile import Attributes, Clusters
 from service_runtime.errors import Corrupted
 
 VERSION = 1
 
-_ACTION, _CLUSTERS, _HISTORY, _DECLARED, _ERASURE = range(1, 6)
+_ACTION, _CLUSTERS, _HISTORY, _DECLARED, _ERASURE, _ATTRIBUTES, _ADJUSTMENTS = range(1, 8)
 _ACTION_HEAD = struct.Struct("<BqfBBBB")
 _NO_STRENGTH = float("nan")
 
@@ -160,6 +161,44 @@ def decode_erasure(data: bytes) -> Erasure:
     body = _open(_ERASURE, data)
     position, time_us = struct.unpack_from("<qq", body)
     return Erasure(position, time_us, _unpack_ids(body, 16, 1)[0][0])
+
+
+def encode_attributes(attributes: Attributes) -> bytes:
+    """Store what is known of a user."""
+    words = (attributes.language, attributes.country, attributes.segment)
+    lengths = [len(word.encode()) for word in words]
+    return _seal(_ATTRIBUTES, struct.pack("<HHH", *lengths) + "".join(words).encode())
+
+
+def decode_attributes(data: bytes) -> Attributes:
+    """Read what encode_attributes wrote."""
+    body = _open(_ATTRIBUTES, data)
+    words, at = [], 6
+    for length in struct.unpack_from("<HHH", body):
+        words.append(str(body[at : at + length], "utf-8"))
+        at += length
+    return Attributes(*words)
+
+
+def encode_adjustments(adjustments: Sequence[Adjustment]) -> bytes:
+    """Store what a user said about their interests."""
+    body = struct.pack("<I", len(adjustments))
+    body += np.array([one.time_us for one in adjustments], "<i8").tobytes()
+    body += bytes(one.kind for one in adjustments)
+    return _seal(_ADJUSTMENTS, body + _pack_ids([one.pin_id for one in adjustments]))
+
+
+def decode_adjustments(data: bytes) -> tuple[Adjustment, ...]:
+    """Read what encode_adjustments wrote."""
+    body = _open(_ADJUSTMENTS, data)
+    (count,) = struct.unpack_from("<I", body)
+    times = np.frombuffer(body, "<i8", count, 4).tolist()
+    kinds = bytes(body[4 + 8 * count : 4 + 9 * count])
+    pins, _ = _unpack_ids(body, 4 + 9 * count, count)
+    return tuple(
+        Adjustment(pin_id, AdjustmentKind(kind), time_us)
+        for pin_id, kind, time_us in zip(pins, kinds, times, strict=True)
+    )
 
 
 def _seal(kind: int, body: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,13 @@ from profile_service.actions import (
     columns_of,
     evidence,
     join,
+)
+from profile_service.adjustments import (
+    Adjustment,
+    AdjustmentKind,
+    PinSpace,
+    adjusted,
+    forgotten,
 )
 from profile_service.clustering import cluster_actions
 from profile_service.codec import Declared
@@ -42,16 +48,6 @@ class Rules:
     window_days: float
     cluster_action_count_max: int
     declared_evidence_half: float
-
-
-class PinSpace(Protocol):
-    """What is known about pins: the number of each, and its vector."""
-
-    def rows(self, pin_ids: Sequence[str]) -> NDArray[np.int32]:
-        """Number of each pin, int32[n]; -1 for a pin that the catalogue does not know (yet)."""
-
-    def vectors_of(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Vector of each number >= 0, float32[n, d], unit length; zero for a pin without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +143,7 @@ def fold(
     rules: Rules,
     *,
     now: float,
+    adjustments: Sequence[Adjustment] = (),
 ) -> tuple[Clusters, NDArray[np.uint8]]:
     """
     Unite what is known of a user into one list of clusters.
@@ -163,6 +160,8 @@ def fold(
         space: The pins.
         rules: The constants.
         now: Unix seconds.
+        adjustments: What the user said about their interests: muted ones are left out, boosted ones
+            count twice, actions of forgotten ones count no more.
 
     Returns:
         Clusters, most important first, and the ClusterOrigin of each, uint8[c].
@@ -170,18 +169,28 @@ def fold(
     kept = evidence(online)
     parts: list[tuple[Clusters, ClusterOrigin]] = []
     if batch is not None:
-        clusters, kept = _batch_clusters(batch, online, kept, space, rules)
+        clusters, kept = _batch_clusters(batch, online, kept, space, rules, adjustments)
         age_days = max(0.0, now - batch.as_of_us / 1e6) / DAY_SECONDS
         parts.append(
             (clusters.scaled(math.exp(-rules.decay_per_day * age_days)), ClusterOrigin.BATCH)
         )
+    if adjustments:
+        kept = kept & ~forgotten(online, adjustments, space, alpha=rules.alpha)
     parts.append((cluster_columns(online, kept, space, rules, now=now), ClusterOrigin.ONLINE))
+    parts = [(_adjusted(part, adjustments, space, rules), origin) for part, origin in parts]
     total = sum(float(clusters.importances.sum()) for clusters, _ in parts)
     if declared is not None:
         picked = declared_clusters(declared, space, rules, now=now)
+        picked = _adjusted(picked, adjustments, space, rules)
         weight = 1.0 / (1.0 + total / rules.declared_evidence_half)
         parts.append((picked.scaled(weight), ClusterOrigin.DECLARED))
     return merge(parts)
+
+
+def _adjusted(
+    clusters: Clusters, adjustments: Sequence[Adjustment], space: PinSpace, rules: Rules
+) -> Clusters:
+    return adjusted(clusters, adjustments, space, alpha=rules.alpha) if adjustments else clusters
 
 
 def declared_clusters(declared: Declared, space: PinSpace, rules: Rules, *, now: float) -> Clusters:
@@ -225,20 +234,24 @@ def _batch_clusters(
     kept: NDArray[np.bool_],
     space: PinSpace,
     rules: Rules,
+    adjustments: Sequence[Adjustment],
 ) -> tuple[Clusters, NDArray[np.bool_]]:
     """
     The batch clusters and which online actions speak for an interest, each knowing of the other.
 
     The stored clusters hold unless an online action voids something in the history, or is so late
-    that something in the history may void it.
+    that something in the history may void it, or the user had an interest forgotten since.
     """
     is_voiding = np.isin(online.action_types, np.array(VOIDING, np.uint8))
     is_late = online.times_us < batch.as_of_us
-    if not is_voiding.any() and not is_late.any():
+    must_forget = any(
+        one.kind is AdjustmentKind.FORGET and one.time_us >= batch.as_of_us for one in adjustments
+    )
+    if not (is_voiding.any() or is_late.any() or must_forget):
         return batch.clusters, kept
     history = batch.history()
     touched = {online.pin_ids[row] for row in np.flatnonzero(is_voiding).tolist()}
-    must_recompute = not touched.isdisjoint(history.pin_ids)
+    must_recompute = must_forget or not touched.isdisjoint(history.pin_ids)
     if not must_recompute and not is_late.any():
         return batch.clusters, kept
     both = join(history, online)
@@ -251,5 +264,5 @@ def _batch_clusters(
     if not must_recompute:
         return batch.clusters, kept
     as_of = batch.as_of_us / 1e6
-    old = kept_of_both & ~is_online
+    old = kept_of_both & ~is_online & ~forgotten(both, adjustments, space, alpha=rules.alpha)
     return cluster_columns(both, old, space, rules, now=as_of), kept

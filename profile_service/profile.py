@@ -74,6 +74,15 @@ NO_CLUSTERS = Clusters([], np.empty(0), np.empty(0, np.int64), np.empty(0, np.in
 
 
 @dataclass(frozen=True, slots=True)
+class Attributes:
+    """What is known of a user beside their actions; an empty word is not known."""
+
+    language: str = ""
+    country: str = ""
+    segment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """
     The interests of one user at one moment.
@@ -90,6 +99,7 @@ class Profile:
         recent: The newest actions that speak for an interest, newest first, as many as were asked
             for; not in the order that ActionColumns promises.
         declared_pin_ids: What the user picked, in their order.
+        attributes: What is known of the user beside their actions.
     """
 
     user_id: str
@@ -103,6 +113,7 @@ class Profile:
     hidden_pin_ids: Sequence[str] = ()
     recent: ActionColumns = NO_ACTIONS
     declared_pin_ids: Sequence[str] = ()
+    attributes: Attributes = Attributes()
 
 
 def merge(parts: Sequence[tuple[Clusters, ClusterOrigin]]) -> tuple[Clusters, NDArray[np.uint8]]:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profile_service.actions import ActionColumns, acted_pins, join, recent_actions
+from profile_service.actions import ActionColumns, acted_pins, actions_in, join, recent_actions
+from profile_service.adjustments import PinSpace
 from profile_service.codec import Erasure
+from profile_service.erasure import ErasedStore, UserRecords, receipt, verified
 from profile_service.generation_store import ProfileStore
-from profile_service.online import BatchPart, PinSpace, Rules, fold
-from profile_service.profile import NO_ACTIONS, Profile
+from profile_service.online import BatchPart, Rules, fold
+from profile_service.profile import NO_ACTIONS, Attributes, Profile
 from profile_service.store import ActionLog
 from service_runtime.generations import Generation, Live
-
-
-@dataclass(frozen=True, slots=True)
-class ErasedStore:
-    """How far an erasure has come in one store: `erased`, `hidden` or `not_reached`."""
-
-    store: str
-    state: str
-    record_count: int
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +25,7 @@ class _Known:
     generation: Generation | None
     batch: BatchPart | None
     online: ActionColumns
+    is_hidden: bool = False
 
 
 class Profiles:
@@ -45,6 +38,7 @@ class Profiles:
         space: Gives what is known of pins.
         rules: The constants.
         online_action_count_max: Newest actions since the batch run that are folded in.
+        count_logged: Counts the rows of a user in the event log.
     """
 
     def __init__(
@@ -55,12 +49,14 @@ class Profiles:
         rules: Rules,
         *,
         online_action_count_max: int,
+        count_logged: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._log = log
         self._profiles = profiles
         self._space = space
         self._rules = rules
         self._online_action_count_max = online_action_count_max
+        self._count_logged = count_logged
 
     def current(
         self,
@@ -90,6 +86,7 @@ class Profiles:
             self._space(),
             self._rules,
             now=now,
+            adjustments=self._log.adjustments_by(user_id),
         )
         top = np.arange(min(cluster_limit, len(clusters)))
         acted: list[str] = []
@@ -109,6 +106,7 @@ class Profiles:
             hidden_pin_ids=hidden,
             recent=recent_actions(everything, recent_limit),
             declared_pin_ids=declared.pin_ids if declared else (),
+            attributes=self._log.attributes_of(user_id),
         )
 
     def history(self, user_id: str, limit: int) -> tuple[ActionColumns, bool]:
@@ -133,10 +131,61 @@ class Profiles:
         """
         known = self._read(user_id, None)
         in_history = len(known.batch.history()) if known.batch else 0
+        before = self._records(user_id, known, logged_count=in_history)
         _, action_count, declared_count = self._log.erase(
             user_id, time_us=time_us, receipt_id=receipt_id
         )
-        return _receipt(action_count, declared_count, known, in_history)
+        return receipt(replace(before, action_count=action_count, declared_count=declared_count))
+
+    def verify(self, user_id: str) -> tuple[Erasure | None, list[ErasedStore]]:
+        """
+        Ask every store of this service anew whether it knows a user.
+
+        Returns:
+            The last erasure of the user, None if there was none, and what each store says.
+
+        Cost: reads the event log, whole.
+        """
+        known = self._read(user_id, None)
+        records = self._records(user_id, known, logged_count=self._count_logged(user_id))
+        return self._log.erasure_of(user_id), verified(records)
+
+    def merge(
+        self, source_id: str, target_id: str, *, time_us: int, receipt_id: str
+    ) -> tuple[int, int]:
+        """
+        Move everything of one user to another; the first is then unknown.
+
+        The source's newest actions that the generation knows come along as live actions of the
+        target, so that its next profile has them.
+
+        Returns:
+            How many actions and declared pins moved; none when the source was unknown.
+
+        Raises:
+            Exhausted: If map or disk is full; then nothing has changed.
+        """
+        known = self._read(source_id, None)
+        stored = known.batch.history() if known.batch else NO_ACTIONS
+        return self._log.merge(
+            source_id,
+            target_id,
+            actions_in(stored, target_id),
+            time_us=time_us,
+            receipt_id=receipt_id,
+        )
+
+    def _records(self, user_id: str, known: _Known, *, logged_count: int) -> UserRecords:
+        declared = self._log.declared_by(user_id)
+        return UserRecords(
+            action_count=len(self._log.actions_of(user_id)),
+            declared_count=len(declared.pin_ids) if declared else 0,
+            attribute_count=int(self._log.attributes_of(user_id) != Attributes()),
+            adjustment_count=len(self._log.adjustments_by(user_id)),
+            has_batch=known.batch is not None,
+            is_hidden=known.is_hidden,
+            logged_count=logged_count,
+        )
 
     def _read(self, user_id: str, newest: int | None) -> _Known:
         # The generation comes first: actions recorded meanwhile are past its watermark anyway.
@@ -146,9 +195,9 @@ class Profiles:
         generation, store = live
         watermark = int(generation.manifest.details["watermark"])
         online = self._log.actions_of(user_id, newest=newest, from_position=watermark + 1)
-        batch = None
-        if not _is_hidden(self._log.erasure_of(user_id), watermark):
-            batch = _batch_part(generation, store, user_id)
+        batch = _batch_part(generation, store, user_id)
+        if batch is not None and _is_hidden(self._log.erasure_of(user_id), watermark):
+            return _Known(None, None, online, is_hidden=True)
         return _Known(generation if batch else None, batch, online)
 
 
@@ -171,34 +220,3 @@ def _is_hidden(erasure: Erasure | None, watermark: int) -> bool:
 
 def _all_of(known: _Known) -> ActionColumns:
     return known.online if known.batch is None else join(known.batch.history(), known.online)
-
-
-def _receipt(
-    action_count: int, declared_count: int, known: _Known, history_count: int
-) -> list[ErasedStore]:
-    rebuilt = "the next run of rebuild_profiles leaves the user out"
-    has_batch = known.batch is not None
-    return [
-        ErasedStore("live_actions", "erased", action_count, "deleted, with their ids"),
-        ErasedStore("declared_interests", "erased", declared_count, "deleted"),
-        ErasedStore(
-            "profiles",
-            "hidden" if has_batch else "erased",
-            int(has_batch),
-            f"hidden from every answer; {rebuilt}; older generations go as new ones come"
-            if has_batch
-            else "the current generation does not know the user",
-        ),
-        ErasedStore(
-            "event_log",
-            "hidden",
-            history_count,
-            f"hidden; {rebuilt} and rewrites the files of events/actions without them",
-        ),
-        ErasedStore(
-            "catalogue_saves", "not_reached", 0, "remove the user's saves with DeleteSaves"
-        ),
-        ErasedStore(
-            "impressions", "not_reached", 0, "ranking_service keeps lists shown to the user"
-        ),
-    ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from profile_service.actions import Action
-from profile_service.store import ActionLog, AppendCode
+from profile_service.store import ActionLog
+from profile_service.store_changes import AppendCode
 from service_runtime.errors import FieldViolation, InvalidRequest
 from service_runtime.telemetry import Metrics
 

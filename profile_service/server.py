@@ -9,7 +9,12 @@ import numpy as np
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service import generation_store
-from profile_service.action_export import actions_folder, export_actions, exported_position
+from profile_service.action_export import (
+    actions_folder,
+    count_logged,
+    export_actions,
+    exported_position,
+)
 from profile_service.actions import Action, ActionType, columns_of
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
@@ -68,6 +73,7 @@ def build(config: ProfileConfig) -> Server:
         pins.get,
         config.rules(),
         online_action_count_max=config.online_action_count_max,
+        count_logged=lambda user_id: count_logged(actions_folder(config.data_root), user_id),
     )
     servicer = ProfileServicer(
         reader,

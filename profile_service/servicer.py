@@ -10,13 +10,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service.actions import Action, ActionColumns, ActionType
+from profile_service.adjustments import Adjustment, AdjustmentKind
 from profile_service.codec import Declared
-from profile_service.profile import Profile
+from profile_service.erasure import ErasedStore
+from profile_service.profile import Attributes, Profile
 from profile_service.profiles import Profiles
 from profile_service.recording import Invalid, Outcome, Recording
 from profile_service.store import ActionLog
 from service_runtime.clock import Clock
 from service_runtime.errors import FieldViolation
+from service_runtime.telemetry import audit, hashed
 from service_runtime.validation import violations
 
 _STATES = {
@@ -100,19 +103,52 @@ class ProfileServicer(pb_grpc.ProfileServiceServicer):
         """Forget a user and tell what happened in every store."""
         time_us, receipt_id = round(self._clock() * 1e6), self._make_id()
         stores = self._profiles.erase(request.user_id, time_us=time_us, receipt_id=receipt_id)
+        audit("EraseUser", user=hashed(request.user_id), receipt_id=receipt_id)
         return pb.EraseUserResponse(
             receipt_id=receipt_id,
             erase_time=_encode_time(time_us),
-            stores=[
-                pb.StoreErasure(
-                    store=store.store,
-                    state=_STATES[store.state],
-                    record_count=store.record_count,
-                    detail=store.detail,
-                )
-                for store in stores
-            ],
+            stores=map(_encode_store, stores),
         )
+
+    def GetErasure(
+        self, request: pb.GetErasureRequest, context: grpc.ServicerContext
+    ) -> pb.GetErasureResponse:
+        """Ask every store of this service anew whether it knows a user."""
+        erasure, stores = self._profiles.verify(request.user_id)
+        return pb.GetErasureResponse(
+            is_erased=erasure is not None and all(one.state == "erased" for one in stores),
+            receipt_id=erasure.receipt_id if erasure else "",
+            erase_time=_encode_time(erasure.time_us) if erasure else None,
+            stores=map(_encode_store, stores),
+        )
+
+    def MergeUsers(
+        self, request: pb.MergeUsersRequest, context: grpc.ServicerContext
+    ) -> pb.MergeUsersResponse:
+        """Move everything of one user to another."""
+        source, target = request.source_user_id, request.target_user_id
+        time_us, receipt_id = round(self._clock() * 1e6), self._make_id()
+        counts = self._profiles.merge(source, target, time_us=time_us, receipt_id=receipt_id)
+        audit("MergeUsers", source=hashed(source), target=hashed(target), action_count=counts[0])
+        return pb.MergeUsersResponse(action_count=counts[0], declared_pin_count=counts[1])
+
+    def UpdateUser(
+        self, request: pb.UpdateUserRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateUserResponse:
+        """Store what is known of a user."""
+        known = request.attributes
+        self._log.describe(
+            request.user_id, Attributes(known.language, known.country, known.segment)
+        )
+        return pb.UpdateUserResponse()
+
+    def AdjustCluster(
+        self, request: pb.AdjustClusterRequest, context: grpc.ServicerContext
+    ) -> pb.AdjustClusterResponse:
+        """Mute, boost or forget one interest of a user."""
+        kind, time_us = AdjustmentKind(request.adjustment), round(self._clock() * 1e6)
+        self._log.adjust(request.user_id, Adjustment(request.medoid_pin_id, kind, time_us))
+        return pb.AdjustClusterResponse()
 
     def _current(
         self, user_id: str, request: pb.GetProfileRequest | pb.BatchGetProfilesRequest
@@ -193,6 +229,23 @@ def _encode_profile(profile: Profile) -> pb.Profile:
         hidden_pin_ids=profile.hidden_pin_ids,
         recent_actions=_encode_recent(profile.recent),
         declared_pin_ids=profile.declared_pin_ids,
+        attributes=_encode_attributes(profile.attributes),
+    )
+
+
+def _encode_attributes(known: Attributes) -> pb.UserAttributes | None:
+    """What is known of a user; unset where nothing is."""
+    if known == Attributes():
+        return None
+    return pb.UserAttributes(language=known.language, country=known.country, segment=known.segment)
+
+
+def _encode_store(store: ErasedStore) -> pb.StoreErasure:
+    return pb.StoreErasure(
+        store=store.store,
+        state=_STATES[store.state],
+        record_count=store.record_count,
+        detail=store.detail,
     )
 
 

@@ -10,6 +10,8 @@ Live environment, format 1 (keys in byte order; positions are 8 bytes, big endia
 | `seen` | action id | position |
 | `declared` | user id | declared record |
 | `erasures` | user id | erasure record |
+| `attributes` | user id | attributes record |
+| `adjustments` | user id | adjustments record |
 | `meta` | `format_version`, `next_position` | number, 8 bytes |
 
 Traps: LMDB may be opened once a process; a transaction stays in the method that began it; the map
@@ -22,30 +24,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
 
-from profile_service import codec
+from profile_service import codec, store_changes
 from profile_service.actions import Action, ActionColumns, columns_of
+from profile_service.adjustments import Adjustment
 from profile_service.codec import Declared, Erasure
+from profile_service.profile import Attributes
+from profile_service.store_changes import AppendCode, position_key
 from service_runtime.errors import Corrupted, Exhausted, Unavailable
 from service_runtime.group_commit import GroupCommit
 
 FORMAT_VERSION: Final = 1
 
-_DATABASES: Final = ("log", "actions", "seen", "declared", "erasures", "meta")
+_DATABASES: Final = (
+    "log",
+    "actions",
+    "seen",
+    "declared",
+    "erasures",
+    "attributes",
+    "adjustments",
+    "meta",
+)
 _READERS_MAX: Final = 1024
-
-
-class AppendCode(IntEnum):
-    """What became of an action; the numbers are those of the wire."""
-
-    RECORDED = 1
-    DUPLICATE = 2
-    ERASED = 3
 
 
 class ActionLog:
@@ -124,25 +129,14 @@ class ActionLog:
         Raises:
             Exhausted: If map or disk is full; then none of these actions was recorded.
         """
-        rows = [
-            (
-                action.action_id.encode(),
-                action.user_id.encode(),
-                codec.encode_action(action),
-                action.time_us,
-            )
-            for action in actions
-        ]
-        codes: list[AppendCode] = self._submit(lambda open_: self._append(open_, rows))
+        rows = [store_changes.row_of(action) for action in actions]
+        codes: list[AppendCode] = self._submit(
+            lambda open_: store_changes.append_rows(open_, self._databases, rows)
+        )
         return codes
 
     def declare(self, user_id: str, declared: Declared) -> None:
-        """
-        Store what a user picked, in place of earlier picks; no pins take them back.
-
-        Raises:
-            Exhausted: If map or disk is full.
-        """
+        """Store what a user picked, in place of earlier picks; Exhausted if it is full."""
         key, record = user_id.encode(), codec.encode_declared(declared)
 
         def change(transaction: Any) -> None:
@@ -164,10 +158,88 @@ class ActionLog:
             Exhausted: If map or disk is full; then nothing was deleted.
         """
         done: tuple[Erasure, int, int] = self._submit(
-            lambda open_: self._erase(open_, user_id, time_us, receipt_id)
+            lambda open_: store_changes.erase_user(
+                open_, self._databases, user_id, time_us=time_us, receipt_id=receipt_id
+            )
         )
         self._erasures[user_id] = done[0]
         return done
+
+    def merge(
+        self,
+        source_id: str,
+        target_id: str,
+        stored: Sequence[Action],
+        *,
+        time_us: int,
+        receipt_id: str,
+    ) -> tuple[int, int]:
+        """
+        Move everything of one user to another and forget the first, in one transaction.
+
+        Args:
+            source_id: Who ends.
+            target_id: Who goes on.
+            stored: Actions of the source that a generation knows; those that are live as well count
+                once.
+            time_us: When.
+            receipt_id: Names the tombstone of the source.
+
+        Returns:
+            How many actions and how many declared pins moved.
+
+        Raises:
+            Exhausted: If map or disk is full; then nothing has changed.
+        """
+        erasure, action_count, declared_count = self._submit(
+            lambda open_: store_changes.merge_users(
+                open_,
+                self._databases,
+                (source_id, target_id),
+                stored,
+                time_us=time_us,
+                receipt_id=receipt_id,
+            )
+        )
+        if erasure is not None:
+            self._erasures[source_id] = erasure
+        return action_count, declared_count
+
+    def describe(self, user_id: str, attributes: Attributes) -> None:
+        """Store what is known of a user, in place of what was; Exhausted if it is full."""
+        key, record = user_id.encode(), codec.encode_attributes(attributes)
+
+        def change(transaction: Any) -> None:
+            if attributes == Attributes():
+                transaction.delete(key, db=self._databases["attributes"])
+            else:
+                transaction.put(key, record, db=self._databases["attributes"])
+
+        self._submit(change)
+
+    def adjust(self, user_id: str, adjustment: Adjustment) -> None:
+        """Store what a user said about an interest; Exhausted if it is full."""
+        self._submit(
+            lambda open_: store_changes.adjust_user(open_, self._databases, user_id, adjustment)
+        )
+
+    def attributes_of(self, user_id: str) -> Attributes:
+        """Read what is known of a user; all unknown for someone nobody described."""
+        data = self._get("attributes", user_id.encode())
+        return codec.decode_attributes(data) if data is not None else Attributes()
+
+    def adjustments_by(self, user_id: str) -> tuple[Adjustment, ...]:
+        """Read what a user said about their interests, oldest first."""
+        data = self._get("adjustments", user_id.encode())
+        return codec.decode_adjustments(data) if data is not None else ()
+
+    def all_adjustments(self) -> dict[str, tuple[Adjustment, ...]]:
+        """Read what all users said about their interests, by user."""
+        with self._environment.begin() as reader:
+            return {
+                str(key, "utf-8"): codec.decode_adjustments(value)
+                for key, value in reader.cursor(self._databases["adjustments"])
+            }
 
     def actions_of(
         self, user_id: str, *, newest: int | None = None, from_position: int = 0
@@ -225,7 +297,7 @@ class ActionLog:
         """Read the actions at positions in (after, up_to], in order."""
         with self._environment.begin() as reader:
             cursor = reader.cursor(self._databases["log"])
-            has_row = cursor.set_range(_key(after + 1))
+            has_row = cursor.set_range(position_key(after + 1))
             while has_row:
                 position = int.from_bytes(cursor.key())
                 if position > up_to:
@@ -244,55 +316,6 @@ class ActionLog:
         info = self._environment.info()
         page = self._environment.stat()["psize"]
         return float((info["last_pgno"] + 1) * page / info["map_size"])
-
-    def _append(
-        self, transaction: Any, rows: Sequence[tuple[bytes, bytes, bytes, int]]
-    ) -> list[AppendCode]:
-        databases = self._databases
-        first = position = self._next_position(transaction)
-        erased_before: dict[bytes, int] = {}
-        codes: list[AppendCode] = []
-        for action_id, user_id, record, time_us in rows:
-            if user_id not in erased_before:
-                tombstone = transaction.get(user_id, db=databases["erasures"])
-                erased_before[user_id] = (
-                    codec.decode_erasure(tombstone).time_us if tombstone is not None else -1
-                )
-            key = _key(position)
-            if time_us <= erased_before[user_id]:
-                codes.append(AppendCode.ERASED)
-            elif transaction.put(action_id, key, overwrite=False, db=databases["seen"]):
-                transaction.put(key, user_id, append=True, db=databases["log"])
-                transaction.put(user_id + b"\0" + key, record, db=databases["actions"])
-                codes.append(AppendCode.RECORDED)
-                position += 1
-            else:
-                codes.append(AppendCode.DUPLICATE)
-        if position > first:
-            self._set_next_position(transaction, position)
-        return codes
-
-    def _erase(
-        self, transaction: Any, user_id: str, time_us: int, receipt_id: str
-    ) -> tuple[Erasure, int, int]:
-        databases, user = self._databases, user_id.encode()
-        position = self._next_position(transaction)
-        keys = []
-        cursor = transaction.cursor(databases["actions"])
-        has_row = cursor.set_range(user + b"\0")
-        while has_row and cursor.key().startswith(user + b"\0"):
-            keys.append((cursor.key(), codec.decode_action(cursor.value(), user_id).action_id))
-            has_row = cursor.next()
-        for key, action_id in keys:
-            transaction.delete(key, db=databases["actions"])
-            transaction.delete(key[-8:], db=databases["log"])
-            transaction.delete(action_id.encode(), db=databases["seen"])
-        declared = transaction.pop(user, db=databases["declared"])
-        declared_count = len(codec.decode_declared(declared).pin_ids) if declared else 0
-        erasure = Erasure(position, time_us, receipt_id)
-        transaction.put(user, codec.encode_erasure(erasure), db=databases["erasures"])
-        self._set_next_position(transaction, position + 1)
-        return erasure, len(keys), declared_count
 
     def _submit(self, change: Callable[[Any], Any]) -> Any:
         if self._writer is None:
@@ -325,8 +348,8 @@ class ActionLog:
         meta = self._databases["meta"]
         found = transaction.get(b"format_version", db=meta)
         if found is None:
-            transaction.put(b"format_version", _key(FORMAT_VERSION), db=meta)
-            transaction.put(b"next_position", _key(self._first_position), db=meta)
+            transaction.put(b"format_version", position_key(FORMAT_VERSION), db=meta)
+            transaction.put(b"next_position", position_key(self._first_position), db=meta)
         elif int.from_bytes(found) != FORMAT_VERSION:
             raise Corrupted(
                 f"the action log has format {int.from_bytes(found)}, this is {FORMAT_VERSION}",
@@ -337,12 +360,6 @@ class ActionLog:
         with self._environment.begin() as reader:
             value: bytes | None = reader.get(key, db=self._databases[database])
             return value
-
-    def _next_position(self, transaction: Any) -> int:
-        return int.from_bytes(transaction.get(b"next_position", db=self._databases["meta"]))
-
-    def _set_next_position(self, transaction: Any, position: int) -> None:
-        transaction.put(b"next_position", _key(position), db=self._databases["meta"])
 
 
 def _open_environment(folder: Path, map_bytes: int, *, is_read_only: bool) -> Any:
@@ -363,10 +380,6 @@ def _open_environment(folder: Path, map_bytes: int, *, is_read_only: bool) -> An
             f"the action log {folder} cannot be opened: {fault}",
             hint="restore it from a copy; if it was never used, remove the folder",
         ) from fault
-
-
-def _key(number: int) -> bytes:
-    return number.to_bytes(8)
 
 
 @contextmanager

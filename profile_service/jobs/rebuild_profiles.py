@@ -9,7 +9,7 @@ counted twice and nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,10 +29,11 @@ from profile_service.action_export import (
     remove_erased,
 )
 from profile_service.actions import STRENGTHS, ActionColumns, ActionType, evidence
+from profile_service.adjustments import Adjustment, PinSpace, forgotten
 from profile_service.codec import Erasure
 from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
-from profile_service.online import PinSpace, Rules, cluster_columns
+from profile_service.online import Rules, cluster_columns
 from profile_service.pin_space import LivePins
 from profile_service.store import ActionLog, open_for_jobs
 from service_runtime.batch import Kernel
@@ -69,6 +70,7 @@ class _LiveState:
 
     last_position: int
     erasures: Mapping[str, Erasure]
+    adjustments: Mapping[str, Sequence[Adjustment]]
     exported_count: int
 
 
@@ -91,7 +93,9 @@ def run(
     removed = remove_erased(folder, live.erasures)
     watermark = _select_actions(context, folder, live)
     pins = LivePins(context.generations)
-    kernel = make_kernel(pins.get(), context.config.rules(), now=context.as_of)
+    kernel = make_kernel(
+        pins.get(), context.config.rules(), now=context.as_of, adjustments=live.adjustments
+    )
     totals = _Totals()
     with context.generations.draft(
         generation_store.ARTIFACT, format_version=generation_store.FORMAT_VERSION
@@ -118,7 +122,13 @@ def run(
     }
 
 
-def make_kernel(space: PinSpace, rules: Rules, *, now: float) -> Kernel:
+def make_kernel(
+    space: PinSpace,
+    rules: Rules,
+    *,
+    now: float,
+    adjustments: Mapping[str, Sequence[Adjustment]] | None = None,
+) -> Kernel:
     """
     Make the function that turns the action lists of some users into stored records.
 
@@ -126,7 +136,9 @@ def make_kernel(space: PinSpace, rules: Rules, *, now: float) -> Kernel:
         space: The pins.
         rules: The constants.
         now: As of when, Unix seconds.
+        adjustments: What users said about their interests, by user; later ones than *now* wait.
     """
+    said = adjustments or {}
 
     def kernel(batch: pa.RecordBatch) -> pa.Table:
         users = batch.column("user_id").to_pylist()
@@ -137,9 +149,13 @@ def make_kernel(space: PinSpace, rules: Rules, *, now: float) -> Kernel:
         out: list[tuple[str, bytes, bytes, int, int]] = []
         for user_id, (low, high) in zip(users, pairwise(offsets), strict=True):
             actions = _slice(flat, low - start, high - start)
+            kept = evidence(actions)
+            before = [one for one in said.get(user_id, ()) if one.time_us < now * 1e6]
+            if before:
+                kept &= ~forgotten(actions, before, space, alpha=rules.alpha)
             clusters = cluster_columns(
                 actions,
-                evidence(actions),
+                kept,
                 space,
                 rules,
                 now=now,
@@ -193,12 +209,12 @@ def _export(context: JobContext[ProfileConfig], open_log: LogOpener) -> _LiveSta
     folder = actions_folder(context.data_root)
     with open_log(context.data_root, context.config.live_map_bytes) as log:
         if log is None:
-            return _LiveState(exported_position(folder), {}, 0)
+            return _LiveState(exported_position(folder), {}, {}, 0)
         last = log.last_position()
         pending = max(0, last - exported_position(folder))
         advance = context.progress("exporting actions", pending)
         written = export_actions(log, folder, up_to=last, progress=advance)
-        return _LiveState(last, log.erasures(), written)
+        return _LiveState(last, log.erasures(), log.all_adjustments(), written)
 
 
 def _select_actions(context: JobContext[ProfileConfig], folder: Path, live: _LiveState) -> int:

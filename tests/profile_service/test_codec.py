@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from profile_service import codec
 from profile_service.actions import Action, ActionType, columns_of
+from profile_service.adjustments import Adjustment, AdjustmentKind
 from profile_service.codec import Declared, Erasure, RecordCorrupted
-from profile_service.profile import Clusters
+from profile_service.profile import Attributes, Clusters
 
 GOLDEN = Path("tests/golden/profile_service")
 
@@ -71,6 +72,19 @@ def test_declared_and_erasures_read_back(time_us: int, pins: list[str], position
     assert codec.decode_erasure(codec.encode_erasure(erasure)) == erasure
 
 
+@given(
+    st.builds(Attributes, *[ids | st.just("")] * 3),
+    st.lists(st.builds(Adjustment, ids, st.sampled_from(AdjustmentKind), times), max_size=5),
+)
+def test_attributes_and_adjustments_read_back(
+    attributes: Attributes, adjustments: list[Adjustment]
+) -> None:
+    """What is known of a user, and what they said."""
+    assert codec.decode_attributes(codec.encode_attributes(attributes)) == attributes
+    found = codec.decode_adjustments(codec.encode_adjustments(adjustments))
+    assert found == tuple(adjustments)
+
+
 @given(actions, st.data())
 def test_any_changed_byte_is_noticed(action: Action, data: st.DataObject) -> None:
     """A record with one wrong byte, or cut short, is refused and never read as something else."""
@@ -95,6 +109,8 @@ def test_records_of_version_1_still_open() -> None:
     files = sorted(GOLDEN.glob("v1-*.bin"))
     assert [file.stem for file in files] == [
         "v1-action",
+        "v1-adjustments",
+        "v1-attributes",
         "v1-clusters",
         "v1-declared",
         "v1-erasure",
@@ -112,6 +128,11 @@ def test_records_of_version_1_still_open() -> None:
     assert clusters.importances.tolist() == [1.25, 0.5]
     assert codec.decode_declared(read["v1-declared"]) == Declared(5, ("teapot", "tëa"))
     assert codec.decode_erasure(read["v1-erasure"]) == Erasure(9, 1_000_000, "receipt")
+    assert codec.decode_attributes(read["v1-attributes"]) == Attributes("ja", "JP", "tëens")
+    assert codec.decode_adjustments(read["v1-adjustments"]) == (
+        Adjustment("teapot", AdjustmentKind.MUTE, 5),
+        Adjustment("tëa", AdjustmentKind.FORGET, 9),
+    )
 
 
 GOLDEN_ACTIONS = (

@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from corkboard.profile.v1 import profile_service_pb2 as pb
-from tests.profile_service.worlds import NOW, message, publish_pins, serving
+from tests.profile_service.worlds import NOW, message, publish_pins, rebuild, serving
 
 
 def refusal(call: Any, request: Any) -> tuple[grpc.StatusCode, list[str], str]:
@@ -288,3 +288,143 @@ def test_full_map_is_told_with_its_remedy_while_reads_go_on(tmp_path: Path) -> N
     assert "live_map_bytes" in text
     assert len(listed) == recorded
     assert len(profile.clusters) > 0
+
+
+def test_attributes_are_told_as_they_were_last_stored(tmp_path: Path) -> None:
+    """Replaced whole; a user nobody described has none."""
+    get = pb.GetProfileRequest(user_id="anna")
+    with serving(tmp_path) as stub:
+        before = stub.GetProfile(get).profile
+        for words in ({"language": "ja", "country": "JP"}, {"segment": "teens"}):
+            known = pb.UserAttributes(**words)
+            stub.UpdateUser(pb.UpdateUserRequest(user_id="anna", attributes=known))
+        after = stub.GetProfile(get).profile
+        code, fields, _ = refusal(stub.UpdateUser, pb.UpdateUserRequest(user_id="anna"))
+
+    assert not before.HasField("attributes")
+    assert after.attributes == pb.UserAttributes(segment="teens")
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["attributes"])
+
+
+def test_adjustments_reach_the_next_answer(tmp_path: Path) -> None:
+    """Mute, take it back, forget: each shows at once."""
+    publish_pins(tmp_path)
+    get = pb.GetProfileRequest(user_id="anna")
+
+    def medoids() -> list[str]:
+        return [found.medoid_pin_id for found in stub.GetProfile(get).profile.clusters]
+
+    def adjust(kind: str) -> None:
+        stub.AdjustCluster(
+            pb.AdjustClusterRequest(
+                user_id="anna",
+                medoid_pin_id="cup",
+                adjustment=pb.ClusterAdjustment.Value(f"CLUSTER_ADJUSTMENT_{kind}"),
+            )
+        )
+
+    with serving(tmp_path) as stub:
+        stub.RecordActions(
+            pb.RecordActionsRequest(actions=[message("1", "tea"), message("2", "car")])
+        )
+        seen = [medoids()]
+        for kind in ("MUTE", "RESET", "FORGET", "RESET"):
+            adjust(kind)
+            seen.append(medoids())
+        code, fields, _ = refusal(
+            stub.AdjustCluster, pb.AdjustClusterRequest(user_id="anna", medoid_pin_id="tea")
+        )
+
+    assert [sorted(found) for found in seen] == [
+        ["car", "tea"],
+        ["car"],
+        ["car", "tea"],
+        ["car"],
+        ["car"],
+    ]
+    assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["adjustment"])
+
+
+def test_a_visitor_becomes_a_member(tmp_path: Path) -> None:
+    """Batched and live actions, picks and words move; the visitor is then unknown."""
+    publish_pins(tmp_path)
+    hour_ago = {"seconds": round(NOW) - 3600}
+    early = [message("old", "tea", user_id="visitor", action_time=hour_ago)]
+    with serving(tmp_path) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=early))
+    rebuild(tmp_path)
+    request = pb.MergeUsersRequest(source_user_id="visitor", target_user_id="member")
+    get_member = pb.GetProfileRequest(user_id="member", acted_pin_count_max=9)
+    later = [message("new", "pot", user_id="visitor"), message("own", "car", user_id="member")]
+    with serving(tmp_path) as stub:
+        stub.RecordActions(pb.RecordActionsRequest(actions=later))
+        for user, pins in (("visitor", ["tea", "oak"]), ("member", ["oak"])):
+            stub.DeclareInterests(pb.DeclareInterestsRequest(user_id=user, pin_ids=pins))
+        stub.UpdateUser(
+            pb.UpdateUserRequest(user_id="visitor", attributes=pb.UserAttributes(language="ja"))
+        )
+        first, second = stub.MergeUsers(request), stub.MergeUsers(request)
+        member = stub.GetProfile(get_member).profile
+        visitor = stub.GetProfile(pb.GetProfileRequest(user_id="visitor")).profile
+        again = stub.RecordActions(pb.RecordActionsRequest(actions=early)).codes
+    rebuild(tmp_path, as_of=NOW + 10)
+    with serving(tmp_path, fixed_time=NOW + 20) as stub:
+        rebuilt = stub.GetProfile(get_member).profile
+        listed = stub.ListActions(pb.ListActionsRequest(user_id="member")).actions
+        erasure = stub.GetErasure(pb.GetErasureRequest(user_id="visitor"))
+
+    assert (first.action_count, first.declared_pin_count) == (2, 1)
+    assert (second.action_count, second.declared_pin_count) == (0, 0)
+    assert sorted(member.acted_pin_ids) == ["car", "pot", "tea"]
+    assert list(member.declared_pin_ids) == ["oak", "tea"]
+    assert member.attributes.language == "ja"
+    assert visitor.is_cold_start
+    assert not visitor.clusters
+    assert list(again) == [pb.ACTION_CODE_DUPLICATE]
+    assert sorted(rebuilt.acted_pin_ids) == ["car", "pot", "tea"]
+    assert sorted(found.action_id for found in listed) == ["new", "old", "own"]
+    assert erasure.is_erased
+
+
+def test_merging_a_user_with_themselves_is_refused(tmp_path: Path) -> None:
+    """It would erase them."""
+    with serving(tmp_path) as stub:
+        code, _, text = refusal(
+            stub.MergeUsers, pb.MergeUsersRequest(source_user_id="a", target_user_id="a")
+        )
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "differ" in text
+
+
+def test_an_erasure_can_be_verified(tmp_path: Path) -> None:
+    """Hidden until the batch runs again, then erased everywhere; never erased is not erased."""
+    publish_pins(tmp_path)
+    ask = pb.GetErasureRequest(user_id="anna")
+    with serving(tmp_path) as stub:
+        stub.RecordActions(
+            pb.RecordActionsRequest(
+                actions=[message("1", "tea", action_time={"seconds": round(NOW) - 60})]
+            )
+        )
+    rebuild(tmp_path)
+    with serving(tmp_path) as stub:
+        before = stub.GetErasure(ask)
+        receipt = stub.EraseUser(pb.EraseUserRequest(user_id="anna"))
+        hidden = stub.GetErasure(ask)
+    rebuild(tmp_path, as_of=NOW + 10)
+    with serving(tmp_path, fixed_time=NOW + 20) as stub:
+        gone = stub.GetErasure(ask)
+        stub.RecordActions(pb.RecordActionsRequest(actions=[message("2", "tea")]))
+        back = stub.GetErasure(ask)
+
+    states = {found.store: found.state for found in hidden.stores}
+    assert not before.is_erased
+    assert before.receipt_id == ""
+    assert not hidden.is_erased
+    assert states["live_actions"] == pb.ERASURE_STATE_ERASED
+    assert states["profiles"] == states["event_log"] == pb.ERASURE_STATE_HIDDEN
+    assert gone.is_erased
+    assert gone.receipt_id == hidden.receipt_id == receipt.receipt_id
+    assert gone.erase_time == receipt.erase_time
+    assert not back.is_erased

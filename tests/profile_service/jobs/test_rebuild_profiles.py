@@ -10,6 +10,7 @@ import pytest
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from profile_service.action_export import SCHEMA, actions_folder
 from profile_service.actions import Action
+from profile_service.adjustments import Adjustment, AdjustmentKind
 from profile_service.config import ProfileConfig
 from profile_service.jobs import rebuild_profiles
 from profile_service.store import live_folder
@@ -223,3 +224,22 @@ def test_main_prints_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     assert code == 0
     assert '"user_count":1' in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_forgotten_interests_are_left_out_of_clusters_and_kept_in_history(tmp_path: Path) -> None:
+    """What was forgotten before as-of forms no cluster; excluding what was acted on still works."""
+    publish_pins(tmp_path)
+    import_actions(tmp_path, action("1", "tea"), action("2", "pot"), action("3", "car"))
+    log = open_log(live_folder(tmp_path))
+    log.adjust("anna", Adjustment("cup", AdjustmentKind.FORGET, round((NOW - 60) * 1e6)))
+    log.adjust("anna", Adjustment("car", AdjustmentKind.FORGET, round((NOW + 60) * 1e6)))
+    log.close()
+
+    rebuild(tmp_path)
+
+    store = live_profiles(tmp_path).get()
+    clusters, history = store.clusters_of("anna"), store.history_of("anna")
+    assert clusters is not None
+    assert list(clusters.medoid_pin_ids) == ["car"]
+    assert history is not None
+    assert len(history) == 3
