@@ -248,10 +248,7 @@ def _coded_lists(
 
 def _either(*columns: pa.ChunkedArray) -> NDArray[np.bool_] | None:
     """Where any of the columns is true, bool[N]; None where that is nowhere."""
-    arrays = [
-        column.cast(pa.bool_()).fill_null(False).to_numpy()
-        for column in columns
-    ]
+    arrays = [column.cast(pa.bool_()).fill_null(False).to_numpy() for column in columns]
     found = np.logical_or.reduce(arrays)
     return found if found.any() else None
 

@@ -7,6 +7,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from ranking_service.answer import Answer, Explanation, RankedPin
+from ranking_service.experiment_results import Outcome
+from ranking_service.experiments import Estimate
 from ranking_service.explanations import PinExplanation
 from ranking_service.query import Surface
 from ranking_service.ranker import HAND_TUNED, Rankers
@@ -54,6 +56,32 @@ def encode_pin(explanation: PinExplanation, answer: Answer) -> pb.ExplainPinResp
         generations=answer.generations,
         degradations=_degradations(answer),
     )
+
+
+def encode_experiment(
+    experiment: str, shares: Mapping[str, float], outcome: Outcome | None
+) -> pb.GetExperimentResponse:
+    """An experiment as a message; without figures before the first count."""
+    return pb.GetExperimentResponse(
+        experiment=experiment,
+        shares=shares,
+        results=[
+            pb.ArmResult(
+                arm=result.arm,
+                source=result.source,
+                user_count=result.user_count,
+                impression_count=result.impression_count,
+                volume=_estimate(result.volume),
+                propensity=_estimate(result.propensity),
+            )
+            for result in (() if outcome is None else outcome.results)
+        ],
+        stopped_arms={} if outcome is None else outcome.stopped,
+    )
+
+
+def _estimate(estimate: Estimate) -> pb.Estimate:
+    return pb.Estimate(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 def encode_models(rankers: Rankers) -> pb.ListModelsResponse:

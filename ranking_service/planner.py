@@ -89,6 +89,23 @@ class Planner:
             self._plans[key] = plan
         return _asked(plan, query)
 
+    def shares(self, experiment: str) -> Mapping[str, float]:
+        """
+        Share of users by arm of an experiment.
+
+        Raises:
+            NotFound: If the scenario file has no such experiment.
+        """
+        table = self.book.experiments.get(experiment)
+        if table is None:
+            raise NotFound(
+                f"there is no experiment {experiment!r}",
+                field="experiment",
+                reason="EXPERIMENT_UNKNOWN",
+                hint="the scenario file names the experiments",
+            )
+        return table.shares
+
     def _arms(self, book: Book, name: str, query: RecommendQuery) -> dict[str, str]:
         """The arm of each experiment that takes part."""
         arms = {}

@@ -113,7 +113,13 @@ def build(config: RankingConfig) -> Server:
         memboost.note_confirmed,
     )
     servicer = RankingServicer(
-        recommender, rankers, memboost, confirmations, config=config, clock=clock
+        recommender,
+        rankers,
+        memboost,
+        confirmations,
+        experiments=lambda name: (planner.shares(name), results.of(name)),
+        config=config,
+        clock=clock,
     )
     lives = (*artifacts.lives, rankers.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)

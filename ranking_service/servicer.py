@@ -1,5 +1,7 @@
 """The wire edge of ranking: decode, call, encode."""
 
+from collections.abc import Callable, Mapping
+
 import grpc
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
@@ -7,11 +9,13 @@ from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations
 from ranking_service.encoding import (
+    encode_experiment,
     encode_models,
     encode_pin,
     encode_ranked,
     encode_recommended,
 )
+from ranking_service.experiment_results import Outcome
 from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.memboost.servicer import MemboostVerbs
 from ranking_service.query import (
@@ -40,6 +44,7 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         rankers: The models.
         memory: The Memboost counters.
         confirmations: What clients showed.
+        experiments: Shares and figures of an experiment; NotFound if there is none.
         config: Defaults.
         clock: Unix seconds.
     """
@@ -51,12 +56,14 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         memory: MemboostKeeper,
         confirmations: Confirmations,
         *,
+        experiments: Callable[[str], tuple[Mapping[str, float], Outcome | None]],
         config: RankingConfig,
         clock: Clock,
     ) -> None:
         super().__init__(memory, confirmations, self._gain, clock)
         self._recommender = recommender
         self._rankers = rankers
+        self._experiments = experiments
         self._limit_default = config.limit_default
         self._gain_default = config.memboost_gain
 
@@ -79,6 +86,14 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         del context
         query = decode_recommend(request.request, limit_default=self._limit_default)
         return encode_pin(*self._recommender.explain(query, request.pin_id))
+
+    def GetExperiment(
+        self, request: pb.GetExperimentRequest, context: grpc.ServicerContext
+    ) -> pb.GetExperimentResponse:
+        """See the contract."""
+        del context
+        shares, outcome = self._experiments(request.experiment)
+        return encode_experiment(request.experiment, shares, outcome)
 
     def RankPins(
         self, request: pb.RankPinsRequest, context: grpc.ServicerContext
