@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -36,3 +37,8 @@ def copies(picture: Image.Image) -> dict[str, bytes]:
         "three times as large": encode(picture.resize((width * 3, height * 3))),
         "a twentieth brighter": encode(ImageEnhance.Brightness(picture).enhance(1.05)),
     }
+
+
+def address(data: bytes) -> str:
+    """Return a picture as a data: address."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

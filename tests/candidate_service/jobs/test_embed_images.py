@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,12 @@ from service_runtime.errors import InvalidRequest
 from service_runtime.generations import GenerationStore
 from service_runtime.vector_table import VectorTable, unit_rows
 from tests.candidate_service.onnx_model import SIDE, features, make_weights, write_model
-from tests.candidate_service.pictures import draw, encode
+from tests.candidate_service.pictures import address, draw, encode
 from tests.candidate_service.world import make_context, write_pins
 
 pytest.importorskip("onnxruntime")
 
 WEIGHTS = make_weights()
-
-
-def address(data: bytes) -> str:
-    """Return a picture as a data: address."""
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 @pytest.fixture
