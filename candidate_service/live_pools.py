@@ -25,16 +25,24 @@ class SaveMark(NamedTuple):
         time_us: When it was made, microseconds since the Unix epoch.
         sign: 1 made, -1 taken back.
         is_of_base: Taken back without having been made here: only a generation can have it.
+        is_counted: Counts whatever its time: it stands for one that was taken back of a generation.
     """
 
     row: int
     time_us: int
     sign: int
     is_of_base: bool
+    is_counted: bool = False
 
     def counts_beside(self, as_of_us: int) -> bool:
-        """Say whether it changes what a generation of facts before *as_of_us* says."""
-        return (self.time_us < as_of_us) == self.is_of_base
+        """Say whether it changes what a generation of facts before *as_of_us* says.
+
+        A generation that was built after a save was taken back, and before the catalogue that
+        serves, loses it twice: a little too few until the next catalogue.
+        """
+        if self.is_of_base:
+            return self.time_us < as_of_us
+        return self.is_counted or self.time_us >= as_of_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class LivePools:
         """Begin without changes."""
         self._catalogue = catalogue
         self._saves: dict[str, LiveSave] = {}
+        self._of_base: set[str] = set()
         self.marks: list[SaveMark] = []
         self.pins: list[LivePin] = []
         self.facts: dict[int, PinFacts] = {}
@@ -81,16 +90,26 @@ class LivePools:
 
     def _take(self, save: LiveSave) -> None:
         known = self._saves.get(save.save_id)
-        if known is not None and (known.pin_row, known.is_removed) == (
-            save.pin_row,
-            save.is_removed,
-        ):
+        if known is not None and _standing(known) == _standing(save):
             return
         if known is not None and not known.is_removed:
-            self.marks.append(SaveMark(known.pin_row, known.save_time_us, -1, is_of_base=False))
+            undone = SaveMark(
+                known.pin_row,
+                known.save_time_us,
+                -1,
+                is_of_base=False,
+                is_counted=save.save_id in self._of_base,
+            )
+            self.marks.append(undone)
         if not save.is_removed:
-            self.marks.append(SaveMark(save.pin_row, save.save_time_us, 1, is_of_base=False))
+            is_counted = save.save_id in self._of_base
+            self.marks.append(
+                SaveMark(
+                    save.pin_row, save.save_time_us, 1, is_of_base=False, is_counted=is_counted
+                )
+            )
         elif known is None:
+            self._of_base.add(save.save_id)
             self.marks.append(SaveMark(save.pin_row, save.save_time_us, -1, is_of_base=True))
         self._saves[save.save_id] = save
 
@@ -106,6 +125,11 @@ class LivePools:
             self.facts[row] = PinFacts(
                 fact["language"] or "", fact["country"] or "", tuple(fact["attributes"] or ())
             )
+
+
+def _standing(save: LiveSave) -> tuple[int, int] | None:
+    """Return what a save counts for, row and time; None once it is taken back."""
+    return None if save.is_removed else (save.pin_row, save.save_time_us)
 
 
 class SaveTally:

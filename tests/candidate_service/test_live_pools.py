@@ -57,6 +57,17 @@ def test_what_a_generation_has_already_is_not_counted_again() -> None:
     assert totals_of(part) == {5: -1.0}
 
 
+def test_a_save_of_a_generation_that_moves_to_another_pin_moves() -> None:
+    """It is old, so the generation has it at the old pin; moved again it moves again."""
+    part = LivePools()
+    old_us = NOW_US - 1
+    for here, there in ((4, 5), (5, 6)):
+        taken = live_save(here, "s", time_us=old_us, is_removed=True)
+        part.apply(LiveChanges([], [taken, live_save(there, "s", time_us=old_us)]))
+
+    assert totals_of(part) == {4: -1.0, 6: 1.0}
+
+
 def test_a_reader_reads_on_where_it_stopped() -> None:
     """Later changes are added to what was read; nothing new changes no version."""
     part = LivePools()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from candidate_service.candidate import Segment
+from candidate_service.live_pools import LivePools
+from candidate_service.pools import first_wanted
 from candidate_service.sources.popular import (
     EVERYONE,
+    LivePopular,
     PopularLists,
     PopularSource,
     open_lists,
@@ -21,6 +27,7 @@ from service_runtime.generations import GenerationStore
 from tests.candidate_service.live_changes import PoolSegment, live_pin, live_save
 from tests.candidate_service.world import DAY_US, NOW_US
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
+from tests.naive import popular as naive
 
 LISTS = {
     EVERYONE: (np.arange(30, dtype=np.int32), np.linspace(1, 0.1, 30, dtype=np.float32)),
@@ -124,6 +131,78 @@ def test_a_save_taken_back_lowers_a_pin() -> None:
     live.add(*(live_save(0, f"{at}", time_us=NOW_US - 1, is_removed=True) for at in range(3)))
 
     assert best(source, live, 2, Segment()) == [1, 2]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    base=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 20)), min_size=1, max_size=30),
+    live=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 10)), max_size=20),
+    taken_back=st.lists(st.integers(0, 5), max_size=5),
+)
+def test_live_order_equals_a_recount_of_all_saves(
+    base: list[tuple[int, int]], live: list[tuple[int, int, int]], taken_back: list[int]
+) -> None:
+    """Any saves before and since, moved, repeated and taken back: as if all were counted anew."""
+    half_life = 4.0
+    sums = np.zeros(10)
+    for row, age in base:
+        sums[row] += 0.5 ** (age / half_life)
+    order = np.lexsort((np.arange(10), -sums)).astype(np.int32)
+    top = float(sums.max())
+    scores = np.where(sums > 0, 0.5 + 0.5 * sums / top, 0.0).astype(np.float32)
+    lists = PopularLists(
+        {EVERYONE: (order, scores[order])},
+        as_of_us=NOW_US,
+        anchor_us=NOW_US,
+        half_life_days=half_life,
+        recent_max=top,
+    )
+    segment = PoolSegment(10)
+    for name, row, day in live:
+        segment.add(live_save(row, f"{name}", time_us=NOW_US + day * DAY_US))
+    standing = {f"{name}": row for name, row, _ in live}
+    gone = [f"{name}" for name in taken_back if f"{name}" in standing]
+    segment.add(*(live_save(standing[name], name, is_removed=True) for name in gone))
+
+    found, scored = LivePopular(lists, segment.part(LivePools)).best_for(Segment())
+
+    expected = naive.order_with_live(
+        [(row, NOW_US - age * DAY_US) for row, age in base],
+        [(f"{name}", row, NOW_US + day * DAY_US) for name, row, day in live],
+        gone,
+        as_of_us=NOW_US,
+        half_life_days=half_life,
+    )
+    place = {row: at for at, row in enumerate(found.tolist())}
+    by_score = dict(zip(found.tolist(), scored.tolist(), strict=True))
+    for first, second in pairwise(expected):
+        close = by_score[first] == pytest.approx(by_score[second], rel=1e-4)  # float32 sums
+        assert close or place[first] < place[second]
+
+
+@given(
+    rows=st.lists(st.integers(0, 60), unique=True, max_size=50),
+    excluded=st.lists(st.integers(0, 60), unique=True, max_size=20),
+    allowed=st.none() | st.lists(st.booleans(), min_size=40, max_size=40),
+    limit=st.integers(0, 30),
+)
+def test_first_wanted_is_a_filter_and_a_cut(
+    rows: list[int], excluded: list[int], allowed: list[bool] | None, limit: int
+) -> None:
+    """However an order is looked through, the result is that of going through it one by one."""
+    mask = None if allowed is None else np.array(allowed)
+    query = dataclasses.replace(
+        make_query([]), excluded_rows=np.array(sorted(excluded), np.int32), allowed=mask
+    )
+
+    found = first_wanted(np.array(rows, np.int32), query, limit)
+
+    wanted = [
+        at
+        for at, row in enumerate(rows)
+        if row not in excluded and (allowed is None or (row < 40 and allowed[row]))
+    ]
+    assert found.tolist() == wanted[:limit]
 
 
 def test_live_pins_are_there_at_once_and_belong_to_their_segment() -> None:
