@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from vector_quality import Split, learn, read_split
 
-from candidate_service.candidate import CandidateQuery, QueryMerge, Segment, Stop
+from candidate_service.candidate import CandidateList, CandidateQuery, QueryMerge, Segment, Stop
 from candidate_service.medoid_sampling import sample_medoids
 from candidate_service.neighbours import NeighbourCache
 from candidate_service.sources.ann import AnnSource
@@ -34,10 +34,22 @@ LIMIT = 400
 DEPTHS = (10, 100, 400)
 CHOICES = {"3 sampled": 3, "all": 100}
 MERGES = {
-    "equal shares": (QueryMerge.ROUND_ROBIN, False),
-    "shares by weight": (QueryMerge.ROUND_ROBIN, True),
-    "best score": (QueryMerge.BEST_SCORE, True),
+    "equal shares, by score": (QueryMerge.ROUND_ROBIN, False, False),
+    "shares by weight, by score": (QueryMerge.ROUND_ROBIN, True, False),
+    "shares by weight, in turns": (QueryMerge.ROUND_ROBIN, True, True),
+    "best score": (QueryMerge.BEST_SCORE, True, False),
 }
+
+
+def in_turns(found: CandidateList, weights: np.ndarray) -> CandidateList:
+    """Order a list as a weighted round-robin deals it: the j-th of a query pin at (j + 1) / w."""
+    indexes = found.query_indexes
+    order = np.argsort(indexes, kind="stable")
+    begins = np.searchsorted(indexes[order], indexes[order])
+    turns = np.empty(len(found))
+    turns[order] = (np.arange(len(found)) - begins + 1) / weights[indexes[order]]
+    dealt = np.lexsort((indexes, turns))
+    return CandidateList(found.source, found.rows[dealt], found.scores[dealt], indexes[dealt])
 
 
 def queries(
@@ -82,7 +94,7 @@ def main() -> None:
     cache = NeighbourCache(VectorIndex(vectors, path=None), 0)
     source = AnnSource(lambda: cache)
     for choice, count in CHOICES.items():
-        for name, (merge, is_weighted) in MERGES.items():
+        for name, (merge, is_weighted, is_dealt) in MERGES.items():
             hits = np.zeros(len(DEPTHS))
             interests, started = 0, time.process_time()
             for number, ((medoids, weights, own), pin) in enumerate(zip(asked, held, strict=True)):
@@ -98,6 +110,8 @@ def main() -> None:
                     merge=merge,
                 )
                 found = source.retrieve(query, LIMIT)
+                if is_dealt:
+                    found = in_turns(found, chosen)
                 hits += [pin in found.rows[:depth] for depth in DEPTHS]
                 interests += len(set(found.query_indexes[:100].tolist()))
             seconds = time.process_time() - started

@@ -67,8 +67,9 @@ class AnnSource:
 
         Query pins without a vector are passed over and their share goes to the others. In turns
         (round robin) each query pin has a share by its weight, floor(limit / e) where the weights
-        are equal; by score, all of them compete for the whole list. Rows that must not be proposed
-        are left out before a share is cut.
+        are equal; places that are left because several query pins found the same pins are dealt out
+        in turns. By score, all query pins compete for the whole list. Rows that must not be
+        proposed are left out before a share is cut.
         """
         neighbours = self._neighbours()
         live = query.live.part(LiveVectors).vectors(neighbours.index, self._pins_of_board)
@@ -79,13 +80,15 @@ class AnnSource:
         answers = search.nearest(shares)
         if self._meter.wants_next():
             self._meter.offer(search.recall_check(answers[0], shares[0]))
-        return best_of(
-            NAME,
-            np.concatenate([near for near, _ in answers]),
-            np.concatenate([cosines for _, cosines in answers]),
-            np.repeat(search.queried, [len(near) for near, _ in answers]),
-            limit,
-        )
+        rows = np.concatenate([near for near, _ in answers])
+        cosines = np.concatenate([cosines for _, cosines in answers])
+        owners = np.repeat(search.queried, [len(near) for near, _ in answers])
+        if query.merge is QueryMerge.ROUND_ROBIN and len(answers) > 1:
+            kept = _dealt(rows, [len(near) for near, _ in answers], shares, limit)
+            rows, cosines, owners = rows[kept], cosines[kept], owners[kept]
+        elif query.merge is QueryMerge.ROUND_ROBIN:
+            limit = min(limit, shares[0])
+        return best_of(NAME, rows, cosines, owners, limit)
 
     def figures(self) -> SourceFigures:
         """Return how many pins it finds, how often from memory, and how surely."""
@@ -102,6 +105,28 @@ def _shares(query: CandidateQuery, queried: NDArray[np.int32], limit: int) -> li
     weights = query.weights[queried].astype(np.float64)
     shares = np.floor(limit * weights / weights.sum() + 1e-9)
     return [max(1, int(share)) for share in shares.tolist()]
+
+
+def _dealt(
+    rows: NDArray[np.int32], lengths: list[int], shares: list[int], limit: int
+) -> NDArray[np.bool_]:
+    """Choose pins in turns: each query pin's share, then what fills the places left by repeats.
+
+    Args:
+        rows: The query pins' lists one after another, best first, int32[n].
+        lengths: Of each list.
+        shares: Of each query pin; the j-th pin of a list has its turn at (j + 1) / share.
+        limit: How many pins are wanted.
+
+    Returns:
+        Which entries name a chosen pin, bool[n]; a pin may be named by several.
+    """
+    ranks = np.concatenate([np.arange(length) for length in lengths])
+    turns = (ranks + 1) / np.repeat(shares, lengths)
+    order = np.argsort(turns, kind="stable")
+    _, first = np.unique(rows[order], return_index=True)
+    chosen = rows[order][np.sort(first)[: min(limit, sum(shares))]]
+    return is_in(rows, np.sort(chosen))
 
 
 class _Search:
@@ -121,7 +146,7 @@ class _Search:
         self._is_young = is_young[self.queried]
 
     def nearest(self, shares: list[int]) -> list[Neighbours]:
-        """Return for each queried pin its nearest that may be proposed, at most its share.
+        """Return for each queried pin its nearest that may be proposed, its share and some more.
 
         Most unwanted pins are far away, so a few more than wanted are asked for, and once more, up
         to twice as many as wanted, only for query pins that came out short. When the stop comes,
@@ -138,7 +163,7 @@ class _Search:
                 if start and self._query.stop.expired():
                     break
                 for at, answer in self._ask(wanted[start : start + SEARCHED_AT_ONCE]):
-                    found[at] = self._cut(answer, shares[at])
+                    found[at] = self._proposable(answer)
             asked = [dict(wanted).get(at, asked[at]) for at in range(len(shares))]
             short = [at for at in short if len(found[at][0]) < shares[at]]  # type: ignore[assignment]
         return self._with_live(found, shares)
@@ -167,13 +192,13 @@ class _Search:
         ]
         return np.ascontiguousarray(vectors, np.float32)
 
-    def _cut(self, answer: Neighbours, share: int) -> Neighbours:
+    def _proposable(self, answer: Neighbours) -> Neighbours:
         near, cosines = answer
         dropped = is_in(near, self._query.unwanted_rows) | is_in(near, self._moved)
         base_count = self._query.live.base_count
         if 0 < base_count < len(self._neighbours.index.vectors):
             dropped |= near >= base_count  # an index younger than the catalogue: other pins there
-        kept = np.flatnonzero(~dropped & is_allowed(near, self._query.allowed))[:share]
+        kept = np.flatnonzero(~dropped & is_allowed(near, self._query.allowed))
         return near[kept], cosines[kept]
 
     def _with_live(self, found: list[Neighbours], shares: list[int]) -> list[Neighbours]:
@@ -185,7 +210,8 @@ class _Search:
         young = self._live.nearest(queries, count, self._query.allowed)
         for at, (near, cosines) in enumerate(young):
             kept = np.flatnonzero(~is_in(near, self._query.unwanted_rows))
-            found[at] = merged([found[at], (near[kept], cosines[kept])], shares[at])
+            count = max(len(found[at][0]), shares[at])
+            found[at] = merged([found[at], (near[kept], cosines[kept])], count)
         return found
 
     def recall_check(self, found: Neighbours, depth: int) -> Callable[[], float]:
@@ -196,7 +222,7 @@ class _Search:
             depth: How many were wanted.
         """
         index, query = self._neighbours.index, self._query
-        vector, cosines = self._vectors(np.zeros(1, np.int32)), found[1]
+        vector, cosines = self._vectors(np.zeros(1, np.int32)), found[1][:depth]
 
         def check() -> float:
             everything = np.ones(len(index.vectors), np.bool_)

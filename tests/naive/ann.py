@@ -18,16 +18,22 @@ def neighbours(
     limit: int,
     excluded: Sequence[int] = (),
 ) -> dict[int, float]:
-    """Give each query pin with a vector its share of the limit; return rows with best cosine."""
+    """Let query pins with a vector take turns until the shares are used; give the best cosines."""
     starts = [row for row in query_rows if any(vectors[row])]
-    found: dict[int, float] = {}
-    for start in starts:
+    share = max(1, limit // len(starts)) if starts else 0
+    best: dict[int, float] = {}
+    turns: list[tuple[int, int, int]] = []
+    for number, start in enumerate(starts):
         others = [
             (-cosine(vectors[start], vector), row)
             for row, vector in enumerate(vectors)
             if any(vector) and row not in query_rows and row not in excluded
         ]
-        for negative, row in sorted(others)[: max(1, limit // len(starts))]:
-            found[row] = max(found.get(row, -2.0), -negative)
-    best = sorted(found.items(), key=lambda pair: -pair[1])[:limit]
-    return dict(best)
+        for rank, (negative, row) in enumerate(sorted(others)):
+            best[row] = max(best.get(row, -2.0), -negative)
+            turns.append((rank, number, row))
+    chosen: list[int] = []
+    for _, _, row in sorted(turns):
+        if row not in chosen and len(chosen) < min(limit, share * len(starts)):
+            chosen.append(row)
+    return {row: best[row] for row in chosen}
