@@ -353,7 +353,7 @@ def _keys(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """`pin_key` of each pin, int64[n]."""
     encoded = column.combine_chunks().dictionary_encode()
     keys = [*(pin_key(pin_id) for pin_id in encoded.dictionary.to_pylist()), 0]
-    return np.array(keys, np.int64)[encoded.indices.to_numpy()]
+    return np.asarray(np.array(keys, np.int64)[encoded.indices.to_numpy()])
 
 
 def pin_key(pin_id: str) -> int:

@@ -39,8 +39,9 @@ def simulate(
 
       corkboard evaluate ranking --data-root made-up --report order.html
     """
-    from corkboard.simulate.traffic import Plan, Sizes
+    from corkboard.simulate.traffic import Plan
     from corkboard.simulate.traffic import simulate as run
+    from corkboard.simulate.world import Sizes
 
     plan = Plan(
         sizes=Sizes(pins=pins, users=users, topics=topics),

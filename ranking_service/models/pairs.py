@@ -4,8 +4,8 @@ Which pin should be above which: the pairs that the linear pairwise models learn
 *rank_svm* learns from what is remembered over many lists: under one query pin a result with the
 higher Memboost belongs above one with the lower, and any with a Memboost above an unrelated popular
 pin.  *session_pairs* learns from single lists: a saved pin belongs above the pins shown before it.
-With only those the model never sees what stands far from the query, so neighbours of the saved pin
-and unrelated popular pins can be added as negatives.
+With only those the model learns that what stood low is good, and never sees what stands far from
+the query; so neighbours after the saved pin and unrelated popular pins can be added as negatives.
 
 Source: Liu et al. 2017, section 4.
 """
@@ -101,8 +101,8 @@ def session_pairs(examples: Examples, negatives: Negatives, rng: np.random.Gener
 
     Args:
         examples: In order of list and position.
-        negatives: What is added: the pin right after the positive, or pins of the list that only
-            their popularity speaks for.
+        negatives: What is added: as many pins right after the positive, or pins of the list that
+            only their popularity speaks for.
         rng: Draws where there are more than PAIRS_PER_ROW_MAX.
     """
     popular = is_unrelated_popular(examples)
@@ -114,7 +114,7 @@ def session_pairs(examples: Examples, negatives: Negatives, rng: np.random.Gener
     for row, start, length in zip(positives, starts[place], lengths[place], strict=True):
         drawn = [_draw(np.arange(start, row), rng)]
         if negatives in (Negatives.NEIGHBOURS, Negatives.BOTH):
-            drawn.append(np.arange(row + 1, min(row + 2, start + length)))
+            drawn.append(np.arange(row + 1, min(row + 1 + drawn[0].size, start + length)))
         if negatives in (Negatives.POPULAR, Negatives.BOTH):
             drawn.append(_draw(start + np.flatnonzero(popular[start : start + length]), rng))
         rows = np.concatenate(drawn)
