@@ -261,22 +261,19 @@ def prepare_youshu(data: Path, folder: Path) -> Plan:
 
 
 def prepare_deskdrop(data: Path, folder: Path) -> Plan:
-    """Events in time; a view is read as long_click, a bookmark as save, following as like."""
-    table = pq.read_table(data / "events.parquet")
-    words = {"view": "long_click", "bookmark": "save", "follow": "like", "comment": "comment"}
-    kinds = [words.get(kind, kind) for kind in table["event"].to_pylist()]
-    is_save = np.array([kind == "save" for kind in kinds])
-    columns = pa.table(
-        {
-            "user_id": table["user_id"],
-            "item_id": table["item_id"],
-            "time_us": pc.cast(table["timestamp"], pa.int64()),
-            "action_type": pa.array(kinds),
-        }
-    )
-    write(folder, "actions", columns.filter(pa.array(~is_save)))
-    write(folder, "saves", columns.filter(pa.array(is_save)).drop_columns("action_type"))
-    return Plan(kind=SplitKind.TIME)
+    """Reading, liking and the rest as saves on one's own board; a week is to be predicted.
+
+    An article counts as made when somebody first did something to it.
+    """
+    table = pq.read_table(data / "events.parquet").sort_by("timestamp")
+    times = pc.cast(table["timestamp"], pa.int64())
+    columns = {"user_id": table["user_id"], "item_id": table["item_id"], "time_us": times}
+    pairs = pa.table(columns).group_by(["user_id", "item_id"]).aggregate([("time_us", "min")])
+    write(folder, "interactions", pairs.rename_columns(["user_id", "item_id", "time_us"]))
+    made = pa.table(columns).group_by("item_id").aggregate([("time_us", "min")])
+    write(folder, "pins", made.rename_columns(["pin_id", "creation_time_us"]))
+    since = float(np.quantile(times.to_numpy(), 0.9)) / 1e6
+    return Plan(kind=SplitKind.TIME, since=since, horizon_days=7.0)
 
 
 def prepare_ml_latest_small(data: Path, folder: Path) -> Plan:

@@ -35,6 +35,12 @@ def candidates(
     test_share: Annotated[
         float, typer.Option(min=0.001, max=0.9, help="Share of the pairs after the split.")
     ] = 0.1,
+    horizon_days: Annotated[
+        float,
+        typer.Option(
+            "--horizon", metavar="DAYS", min=0.001, help="Days after it", show_default="all"
+        ),
+    ] = math.inf,
     user_count: Annotated[
         int, typer.Option("--users", min=1, max=1_000_000, help="People to ask, by chance.")
     ] = 1_000,
@@ -80,6 +86,7 @@ def candidates(
         kind=split,
         since=moment.timestamp() if moment else None,
         test_share=test_share,
+        horizon_days=horizon_days,
         user_count_max=user_count,
         start=start,
         seed=seed,

@@ -5,6 +5,7 @@ run on it with their clocks standing still, and they are asked as ranking_servic
 are judged on the full catalogue: no sampled negatives.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class Plan:
         kind: How what is asked for is set apart.
         since: Unix seconds of a split by time; None = by `test_share`.
         test_share: Share of the pairs that a split by time asks for.
+        horizon_days: How long after a split by time is asked for.
         user_count_max: People to ask, chosen by chance.
         start: What questions start from.
         seed: Of all chance.
@@ -58,6 +60,7 @@ class Plan:
     kind: SplitKind = SplitKind.AUTO
     since: float | None = None
     test_share: float = 0.1
+    horizon_days: float = math.inf
     user_count_max: int = 1_000
     start: Start = Start.INTERESTS
     seed: int = 0
@@ -120,6 +123,7 @@ def evaluate(
         plan.kind,
         since=plan.since,
         test_share=plan.test_share,
+        horizon_days=plan.horizon_days,
         seed=plan.seed,
     )
     scratch = plan.keep or data_root / "evaluation"

@@ -5,6 +5,7 @@ afterwards is asked for.  *Leave last out*: of every user with enough pins the l
 and taken out of the data; for sets without times worth the name.
 """
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ def split_pairs(
     *,
     since: float | None = None,
     test_share: float = 0.1,
+    horizon_days: float = math.inf,
     seed: int = 0,
 ) -> Split:
     """Set apart what is asked for.
@@ -158,12 +160,13 @@ def split_pairs(
         kind: AUTO takes TIME where times span days and enough people acted afterwards.
         since: Unix seconds of the split by time; None = the last *test_share* of the pairs.
         test_share: In (0, 1); only without *since*.
+        horizon_days: How long after a split by time counts, > 0.
         seed: Decides between pairs of one user and time.
 
     Raises:
         InvalidRequest: Nothing would be asked for, or nothing would teach.
     """
-    by_time = _split_by_time(pairs, since, test_share)
+    by_time = _split_by_time(pairs, since, test_share, horizon_days)
     if kind is SplitKind.AUTO:
         span_days = (pairs.times.max() - pairs.times.min()) / 1e6 / SECONDS_PER_DAY
         later = len(np.unique(pairs.users[by_time.is_held]))
@@ -179,13 +182,16 @@ def split_pairs(
     return split
 
 
-def _split_by_time(pairs: Pairs, since: float | None, test_share: float) -> Split:
+def _split_by_time(
+    pairs: Pairs, since: float | None, test_share: float, horizon_days: float
+) -> Split:
     begin_us = (
         int(np.quantile(pairs.times, 1 - test_share, method="higher"))
         if since is None
         else round(since * 1e6)
     )
     is_held = pairs.seen_times >= begin_us  # what they had looked at before is no discovery
+    is_held &= pairs.times - begin_us < horizon_days * SECONDS_PER_DAY * 1e6
     return Split(SplitKind.TIME, begin_us / 1e6, pairs, is_held, pairs.times < begin_us)
 
 
