@@ -30,6 +30,7 @@ from candidate_service.catalogue import open_catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.content_vectors import LiveVectorsOf
 from candidate_service.jobs import build_catalogue, build_text_index
+from candidate_service.live.segment import LiveChanges, LivePin
 from candidate_service.live_text import LiveText
 from candidate_service.pin_search import PinSearch, SearchSettings, Space
 from candidate_service.text_index import BOARDS, DESCRIPTION, GRAMS, WORDS, open_text_index
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of items and judgements")
     parser.add_argument("--quick", action="store_true", help="tiny and without judging")
     options = parser.parse_args()
+    print("## Text search")
     if options.data and not options.quick:
         judged(options.data)
     pin_counts = (2_000,) if options.quick else (100_000,)
@@ -210,6 +212,31 @@ def timed(pin_count: int, *, repeats: int) -> None:
             p50, p99 = np.percentile(milliseconds, (50, 99))
             baseline = baseline or float(p50)
             print(f"| {name} | {p50:.2f} | {p99:.2f} | {p50 / baseline:.2f} |")
+        live_timed(space, queries, pin_count // 10)
+
+
+def live_timed(space: Space, queries: Sequence[str], live_count: int) -> None:
+    """Time searches beside live pins, all of which hold one common word."""
+    started = time.process_time()
+    for begin in range(0, live_count, 100):
+        pins = [
+            LivePin(10**8 + at, f"n{at}", True, title=f"common {queries[at % len(queries)]}")
+            for at in range(begin, min(begin + 100, live_count))
+        ]
+        space.words.apply(LiveChanges(pins=pins))
+    taken_us = (time.process_time() - started) / live_count * 1e6
+    search = PinSearch(SearchSettings())
+    kinds = {"a rare word": queries, "a word of all live pins": ["common"] * 10}
+    print(f"\n{live_count:,} live pins, {taken_us:.0f} us each to take in\n")
+    print("| search beside live pins | p50 ms |")
+    print("| --- | --- |")
+    for name, asked in kinds.items():
+        each = []
+        for query in asked:
+            started = time.thread_time()
+            search.find(search.terms_of_query(query.split()[0], "sw"), None, DEPTH, space)
+            each.append((time.thread_time() - started) * 1e3)
+        print(f"| {name} | {np.median(each):.2f} |")
 
 
 def durations(

@@ -3,9 +3,9 @@
     python benchmarks/bench_visual.py             # OpenMoji's pictures and drawn ones
     python benchmarks/bench_visual.py --quick
 
-Copies are made as the world makes them: recompressed, scaled, cropped, brightened. `taken for` counts
-pairs of different pictures within the threshold; among emoji most of those are drawn over one
-another (person kneeling, man kneeling), so they are no plain mistakes.
+Copies are made as the world makes them: recompressed, scaled, cropped, brightened. `taken for it`
+counts pairs of different pictures within the threshold; among emoji most of those are drawn over
+one another (person kneeling, man kneeling), so they are no plain mistakes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few pictures, no judging")
     options = parser.parse_args()
+    print("## Near-duplicates")
     emoji = [opened(one.picture) for one in openmoji.read()[:: 200 if options.quick else 4]]
     drawn = [draw(seed) for seed in range(10 if options.quick else 400)]
     recognised("drawn pictures", drawn)

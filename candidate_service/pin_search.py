@@ -36,6 +36,8 @@ from candidate_service.vector_index import VectorIndex
 FUSION_OFFSET: Final = 60.0
 FUSION_DEPTH_MIN: Final = 100
 """Lists are fused at least so deep: a pin that is 50th in both beats one that is 2nd in one."""
+RARE_SHARE: Final = 10
+"""Naming the allowed rows costs more than dropping others unless one in so many is allowed."""
 EXAMINED_MAX: Final = 65_536
 """Most matches that are looked through for allowed ones."""
 QUERY_WORD_COUNT_MAX: Final = 64
@@ -53,8 +55,8 @@ class SearchSettings:
         boosts: What a match counts by field, > 0; fields without one are not looked at.
         term_count: Most telling words of a pin that make its query, >= 1.
         vector_weight: Of the vectors' list beside the words' (1).
-        few_row_count: With at most so many allowed rows only those are looked at; else more
-            matches are asked for until enough of them are allowed.
+        few_row_count: With at most so many allowed rows, and at most a tenth of all, only those
+            are looked at; else more matches are asked for until enough of them are allowed.
     """
 
     boosts: Mapping[str, float] = field(default_factory=lambda: dict(BOOSTS))
@@ -185,7 +187,7 @@ class PinSearch:
             return _nothing()
         if allowed is not None:
             within = np.flatnonzero(allowed[: index.pin_count]).astype(np.int32)
-            if len(within) <= self.settings.few_row_count:
+            if len(within) <= min(self.settings.few_row_count, index.pin_count // RARE_SHARE):
                 within = within[~is_in(within, replaced) & ~is_in(within, space.unwanted)]
                 return index.find(terms, count, within=within)
         asked = count + min(count, len(replaced) + len(space.unwanted))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from candidate_service.config import CandidateConfig
+from candidate_service.image_hash import hash_image
 from candidate_service.jobs import (
     build_catalogue,
     build_content_vectors,
@@ -33,8 +34,6 @@ VISIBLE_S = 20.0
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some pins with words, vectors of text, and hashes."""
     root = tmp_path_factory.mktemp("search")
-    from candidate_service.image_hash import hash_image
-
     pins = [
         {"pin_id": "bread", "title": "Sourdough bread", "language": "en", "owner_id": "ana"},
         {"pin_id": "rye", "title": "Rye bread", "language": "en", "text_vector": [0.0, 1.0]},
@@ -178,11 +177,10 @@ class TestLive:
         """A recompressed copy gets the hash of its picture and starts a visual search."""
         copy = wire.PinRecord(pin_id="copy", image_bytes=encode(draw(1), "JPEG", quality=70))
         stub.UpsertPins(wire.UpsertPinsRequest(pins=[copy]), timeout=20)
-        until(
-            lambda: stub.GetPins(wire.GetPinsRequest(pin_ids=["copy"]), timeout=20).pins[0].is_known
-        )
+        asked = wire.GetPinsRequest(pin_ids=["copy", "drawing"])
+        until(lambda: stub.GetPins(asked, timeout=20).pins[0].is_known)
 
-        pins = stub.GetPins(wire.GetPinsRequest(pin_ids=["copy", "drawing"]), timeout=20).pins
+        pins = stub.GetPins(asked, timeout=20).pins
         differing = pins[0].image_hash ^ pins[1].image_hash
         assert np.bitwise_count(np.uint64(differing)) <= 4
 
