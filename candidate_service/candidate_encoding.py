@@ -210,19 +210,19 @@ def encode_candidates(
     lists = [outcome.candidates for outcome in outcomes]
     rows = np.concatenate([np.empty(0, np.int32), *(found.rows for found in lists)])
     distinct, indexes = np.unique(rows, return_inverse=True)
-    ends = np.cumsum([len(found) for found in lists])[:-1]
-    return wire.RetrieveCandidatesResponse(
+    answer = wire.RetrieveCandidatesResponse(
         pin_ids=live.ids(distinct),
-        lists=[
-            encode_list(outcome, part)
-            for outcome, part in zip(outcomes, np.split(indexes, ends), strict=False)
-        ],
         queried_pins=encode_queried(queried),
         unknown_pin_ids=queried.unknown_pin_ids,
         catalogue_generation=served.generation,
         live_pins=encode_live_pins(live, np.concatenate([distinct, queried.rows])),
         duplicate_groups=_groups(duplicates, distinct),
     )
+    begin = 0
+    for outcome, found in zip(outcomes, lists, strict=True):
+        add_list(answer, outcome, indexes[begin : begin + len(found)])
+        begin += len(found)
+    return answer
 
 
 def _groups(duplicates: Callable[[], Duplicates], rows: NDArray[np.int32]) -> list[int]:
@@ -241,9 +241,11 @@ def encode_live_pins(live: LiveSegment, rows: NDArray[np.int32]) -> list[wire.Pi
     return [encode_live_pin(pin, vectors.vector(pin.row)) for pin in pins]
 
 
-def encode_list(outcome: Outcome, pin_indexes: NDArray[np.intp]) -> wire.CandidateList:
-    """Encode one source's list; its pins as indexes into the answer's ids."""
-    return wire.CandidateList(
+def add_list(
+    answer: wire.RetrieveCandidatesResponse, outcome: Outcome, pin_indexes: NDArray[np.intp]
+) -> None:
+    """Add one source's list to an answer, in place: a message that is put together is copied."""
+    answer.lists.add(
         source=outcome.candidates.source,
         status=_STATUSES[outcome.status],
         reason=outcome.reason,
