@@ -109,7 +109,7 @@ class GraphConfig(ServiceConfig):
         0.4,
         ge=0,
         le=1,
-        description="Visits are divided by (boards of the pin)**x, RP3beta's beta; 0 = not at all.",
+        description="Visits are divided by (boards of the pin)**(x - x/query pins). Measured.",
     )
     pixie_boost: bool = Field(
         default=False,

@@ -42,8 +42,8 @@ class PixieSettings:
         topic_bias: Chance that a hop that keeps to a language (any hop, where the graph does not
             know the viewer's) also keeps to the query pin's topic in it, in [0, 1].
         budgets_by_degree: Whether a query pin gets steps by its boards (Eq. 1), or by weight alone.
-        popularity_exponent: A pin's visits are divided by the number of its boards to this power
-            before the best are chosen (beta of RP3beta), in [0, 1]; 0 = by visits alone.
+        popularity_exponent: A pin's visits are divided by a power of the number of its boards
+            before the best are chosen: this exponent, in [0, 1], for many query pins, none for one.
         boost: Whether pins that several query pins lead to gain (Eq. 3).
         walker_count: Walkers that move in step (K); part of what a seed means.
     """
@@ -69,12 +69,14 @@ class Visits:
         scores: Visits, or boosted visits (Eq. 3), float64[n], > 0.
         query_indexes: The query pin that contributed most visits, int32[n].
         step_count: Steps taken by all walks.
+        query_pin_count: From how many query pins, as equally weighted ones, >= 1.
     """
 
     rows: NDArray[np.int32]
     scores: NDArray[np.float64]
     query_indexes: NDArray[np.int32]
     step_count: int
+    query_pin_count: float = 1.0
 
 
 class WalkScratch:
@@ -160,7 +162,7 @@ class Walker:
         self._restart = np.uint64(settings.restart * _CERTAIN)
         self._no_groups = _no_groups(graph)
         degrees = np.maximum(np.diff(graph.pin_edges[0]), 1).astype(np.float32)
-        self._discounts = degrees ** np.float32(-settings.popularity_exponent)
+        self._log_degrees = np.log(degrees) if settings.popularity_exponent else None
         self._idle: deque[WalkScratch] = deque()
 
     def visits(self, query: CandidateQuery, *, counts_boards: bool = False) -> Visits:
@@ -223,22 +225,32 @@ class Walker:
                 )
             rows, scores, _, query_indexes = scratch.united
             found = scores[:count] ** 2 if self.settings.boost else scores[:count].copy()
-            return Visits(rows[:count].copy(), found, query_indexes[:count].copy(), step_count)
+            shares = query.weights[usable] / query.weights[usable].sum()
+            return Visits(
+                rows[:count].copy(),
+                found,
+                query_indexes[:count].copy(),
+                step_count,
+                float(1.0 / (shares @ shares)),
+            )
         finally:
             self._idle.append(scratch)
 
     def discounted(self, visits: Visits) -> NDArray[np.float64]:
         """Return each pin's share of all steps, divided by a power of its boards; float64[n].
 
-        A pin that is younger than the graph counts as one on a single board.
+        With one query pin little is known but that popular pins are popular, so nothing is divided;
+        with q the exponent is (1 - 1/q) of the whole. A pin that is younger than the graph counts
+        as one on a single board.
 
-        Source: Christoffel et al. 2015 (RP3beta).
+        Source: Christoffel et al. 2015 (RP3beta); that it grows with q is ours (README.md).
         """
         shares = visits.scores / max(1, visits.step_count)
-        if self.settings.popularity_exponent and self.graph.pin_count:
-            is_known = visits.rows < self.graph.pin_count
-            at = np.minimum(visits.rows, self.graph.pin_count - 1)
-            shares *= np.where(is_known, self._discounts[at], 1.0)
+        exponent = self.settings.popularity_exponent * (1.0 - 1.0 / visits.query_pin_count)
+        if self._log_degrees is not None and len(self._log_degrees) and exponent > 1e-6:
+            at = np.minimum(visits.rows, len(self._log_degrees) - 1)
+            discounts = np.exp(np.float32(-exponent) * self._log_degrees[at])
+            shares *= np.where(visits.rows < len(self._log_degrees), discounts, 1.0)
         return np.asarray(shares)
 
     def proposable(

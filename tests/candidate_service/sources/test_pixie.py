@@ -163,22 +163,24 @@ def test_pins_that_are_not_allowed_cost_no_places() -> None:
 
 
 def test_what_everybody_saves_does_not_lead_every_list() -> None:
-    """A pin on every board loses places to those of the query pin's own board."""
+    """From many query pins a pin on every board loses places to those of their own boards."""
     edges = [(0, board) for board in range(30)] + [
         (1 + 3 * board + at, board) for board in range(30) for at in range(3)
     ]
     pins, boards = np.array(edges, np.int32).T
     graph = build_graph(pins.copy(), boards.copy(), pin_count=91, board_count=30)
     ranks = {
-        exponent: make_pixie(graph, popularity_exponent=exponent)
-        .retrieve(make_query([1]), 90)
+        (exponent, len(queries)): make_pixie(graph, popularity_exponent=exponent)
+        .retrieve(make_query(queries), 90)
         .rows.tolist()
         .index(0)
         for exponent in (0.0, 0.8)
+        for queries in ([1], [1, 4, 7, 10, 13])
     }
 
-    assert ranks[0.0] == 0
-    assert ranks[0.8] >= 2
+    assert ranks[0.0, 1] == ranks[0.0, 5] == 0
+    assert ranks[0.8, 1] == 0
+    assert ranks[0.8, 5] >= 5
 
 
 def test_graph_younger_than_the_catalogue_answers_for_the_rows_they_share() -> None:
