@@ -337,37 +337,39 @@ def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
-    quick = parser.parse_args().quick
+    parser.add_argument("--tables", nargs="*", help="search small numbers filters adds threads")
+    options = parser.parse_args()
+    quick = options.quick
     print("## Nearest neighbours (candidate_service)\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = (2_000, 32) if quick else (100_000, 256)
-        tables = [
-            search_lines(
-                folder, count=size[0], dimension=size[1], query_count=20 if quick else 300
-            ),
-            small_lines(
-                folder,
-                dimension=32 if quick else 128,
-                counts=(500,) if quick else (10_000, 20_000, 50_000),
-            ),
-            number_lines(
-                folder, count=size[0], dimension=size[1], query_count=20 if quick else 300
-            ),
-            *shared_lines(folder, quick=quick),
-            add_lines(
-                count=500 if quick else 50_000,
-                dimension=32 if quick else 128,
-                round_count=1 if quick else 7,
-                seconds=0.1 if quick else 2.0,
-            ),
-            thread_lines(
-                folder,
-                count=500 if quick else 50_000,
-                dimension=32 if quick else 128,
-                round_count=1 if quick else 7,
-            ),
-        ]
+        small = (500,) if quick else (10_000, 20_000, 50_000)
+        count, dimension = (500, 32) if quick else (50_000, 128)
+        rounds, queries = (1, 20) if quick else (7, 300)
+        makers: dict[str, Callable[[], list[list[str]]]] = {
+            "search": lambda: [
+                search_lines(folder, count=size[0], dimension=size[1], query_count=queries)
+            ],
+            "small": lambda: [small_lines(folder, dimension=dimension, counts=small)],
+            "numbers": lambda: [
+                number_lines(folder, count=count, dimension=dimension, query_count=queries)
+            ],
+            "filters": lambda: shared_lines(folder, quick=quick),
+            "adds": lambda: [
+                add_lines(
+                    count=count,
+                    dimension=dimension,
+                    round_count=rounds,
+                    seconds=0.1 if quick else 2.0,
+                )
+            ],
+            "threads": lambda: [
+                thread_lines(folder, count=count, dimension=dimension, round_count=rounds)
+            ],
+        }
+        chosen = options.tables or list(makers)
+        tables = [table for name in chosen for table in makers[name]()]
     print("\n\n".join("\n".join(table) for table in tables))
 
 
