@@ -52,7 +52,6 @@ ROLES = {
 def build(config: ProfileConfig) -> Server:
     """Wire the service. Opens files, starts no server."""
     metrics = Metrics(NAME)
-    clock = system_clock(config.fixed_time)
     generations = GenerationStore(config.data_root / "generations")
     log = ActionLog(
         live_folder(config.data_root),
@@ -75,15 +74,7 @@ def build(config: ProfileConfig) -> Server:
         online_action_count_max=config.online_action_count_max,
         count_logged=lambda user_id: count_logged(actions_folder(config.data_root), user_id),
     )
-    servicer = ProfileServicer(
-        reader,
-        log,
-        Recording(log, future_seconds_max=config.future_seconds_max, metrics=metrics),
-        clock=clock,
-        make_id=lambda: uuid.uuid4().hex,
-        listed_action_count_default=config.listed_action_count_default,
-        cluster_count_default=config.cluster_count_default,
-    )
+    servicer = _servicer(config, reader, log, metrics)
     _add_gauges(metrics, log)
     GenerationMetrics(metrics, lambda: [pins.catalogue, pins.vectors, profiles])
     export = Periodic(
@@ -111,6 +102,20 @@ def build(config: ProfileConfig) -> Server:
         close=close,
         metrics=metrics,
         roles=ROLES,
+    )
+
+
+def _servicer(
+    config: ProfileConfig, profiles: Profiles, log: ActionLog, metrics: Metrics
+) -> ProfileServicer:
+    return ProfileServicer(
+        profiles,
+        log,
+        Recording(log, future_seconds_max=config.future_seconds_max, metrics=metrics),
+        clock=system_clock(config.fixed_time),
+        make_id=lambda: uuid.uuid4().hex,
+        listed_action_count_default=config.listed_action_count_default,
+        cluster_count_default=config.cluster_count_default,
     )
 
 

@@ -40,16 +40,8 @@ from service_runtime.group_commit import GroupCommit
 
 FORMAT_VERSION: Final = 1
 
-_DATABASES: Final = (
-    "log",
-    "actions",
-    "seen",
-    "declared",
-    "erasures",
-    "attributes",
-    "adjustments",
-    "meta",
-)
+_OF_USERS: Final = ("declared", "erasures", "attributes", "adjustments")
+_DATABASES: Final = ("log", "actions", "seen", *_OF_USERS, "meta")
 _READERS_MAX: Final = 1024
 
 
