@@ -32,10 +32,13 @@ from candidate_service.content_vectors import LiveVectorsOf
 from candidate_service.jobs import build_catalogue, build_text_index
 from candidate_service.live.segment import LiveChanges, LivePin
 from candidate_service.live_text import LiveText
-from candidate_service.pin_search import PinSearch, SearchSettings, Space
+from candidate_service.pin_search import BOOSTS, PinSearch, SearchSettings, Space
+from candidate_service.text_analysis import stems
 from candidate_service.text_index import BOARDS, DESCRIPTION, GRAMS, WORDS, open_text_index
+from candidate_service.vector_index import VectorIndex
 from service_runtime.generations import GenerationStore
 from service_runtime.job import JobContext
+from service_runtime.vector_table import unit_rows
 
 DEPTH = 10
 GRAM_BOOSTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -86,7 +89,7 @@ def judged(folder: Path) -> None:
             name = f"grams count {boost:g}" + (" **chosen**" if boost == chosen else "")
             print(f"| {name} | {shown(found)} |")
         print(f"| grams alone | {shown(only)} |")
-        for name, search in baselines(items).items():
+        for name, search in {**fused(space, pins, chosen), **baselines(items)}.items():
             print(f"| {name} | {shown(quality(search, judgements, halves))} |")
 
 
@@ -131,6 +134,44 @@ def words(space: Space, gram_boost: float, *, word_boost: float = 1.0) -> Search
         return [int(row) for row in rows]
 
     return find
+
+
+def fused(
+    space: Space, pins: Sequence[Mapping[str, object]], gram_boost: float
+) -> dict[str, Search]:
+    """Return searches by words and vectors, the vectors made of the same words.
+
+    They stand for what a user may bring: latent semantic analysis (Deerwester et al. 1990), 200
+    directions of the stems, by scikit-learn; a query is projected as a pin is.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(analyzer=lambda text: stems(text, "en"), sublinear_tf=True)
+    texts = [f"{pin['title']} {' '.join(pin['topics'])}" for pin in pins]  # type: ignore[arg-type]
+    matrix = vectorizer.fit_transform(texts)
+    latent = TruncatedSVD(200, random_state=0).fit(matrix)
+    vectors = unit_rows(latent.transform(matrix))
+    space = replace(space, vectors=VectorIndex(vectors, path=None))
+
+    def by(weight: float | None) -> Search:
+        boosts = {**BOOSTS, GRAMS: gram_boost}
+        search = PinSearch(SearchSettings(boosts=boosts, vector_weight=weight or 1.0))
+
+        def find(query: str) -> Sequence[int]:
+            (vector,) = unit_rows(latent.transform(vectorizer.transform([query])))
+            terms = search.terms_of_query(query, "en") if weight is not None else []
+            if not vector.any() and not terms:
+                return []
+            rows, _ = search.find(terms, vector if vector.any() else None, DEPTH, space)
+            return [int(row) for row in rows]
+
+        return find
+
+    found = {"vectors alone (LSA)": by(None)}
+    for weight in (0.25, 0.5, 1.0):
+        found[f"words, grams and vectors, fused, vectors count {weight:g}"] = by(weight)
+    return found
 
 
 def baselines(items: Sequence[Mapping[str, object]]) -> dict[str, Search]:
