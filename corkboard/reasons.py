@@ -23,6 +23,8 @@ SOURCE_WORDS = {
     "pixie": "walks",
     "board_cooccurrence": "boards",
     "ann": "nearest",
+    "text_search": "words",
+    "visual": "pictures",
     "popular": "popular",
 }
 NAME_LENGTH_MAX = 34
