@@ -43,6 +43,12 @@ class RankingConfig(ServiceConfig):
         le=60_000,
         description="Most time to ask whether remembered and promoted pins may be shown. Guess.",
     )
+    erasure_budget_ms: float = Field(
+        5000.0,
+        gt=0,
+        le=60_000,
+        description="Most time for each other service to forget a user. Guess.",
+    )
     own_reserve_ms: float = Field(
         25.0,
         ge=0,

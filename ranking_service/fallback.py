@@ -42,6 +42,19 @@ class CandidateMemory:
             while len(self._kept) > self._count_max:
                 self._kept.popitem(last=False)
 
+    def forget(self, user_id: str) -> int:
+        """Drop the answers to a user; returns how many those were."""
+        with self._lock:
+            gone = [key for key in self._kept if key[1] == user_id]
+            for key in gone:
+                del self._kept[key]
+            return len(gone)
+
+    def count(self, user_id: str) -> int:
+        """Answers to a user that are kept."""
+        with self._lock:
+            return sum(key[1] == user_id for key in self._kept)
+
     def recall(self, key: Key) -> Candidates | None:
         """The last answer to the same asker, None if there is none."""
         with self._lock:

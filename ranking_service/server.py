@@ -8,7 +8,9 @@ import numpy as np
 from corkboard.ranking.v1 import ranking_service_pb2
 from corkboard.ranking.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
 from ranking_service.config import RankingConfig
-from ranking_service.confirmations import Confirmations, confirmations_folder
+from ranking_service.confirmations import Confirmations
+from ranking_service.erasure import Erasures
+from ranking_service.erasure_upstream import ErasureUpstream
 from ranking_service.experiment_results import ExperimentResults
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
@@ -67,8 +69,10 @@ def build(config: RankingConfig) -> Server:
         feature_names=FEATURE_NAMES,
         objective_weights=config.objective_weights,
     )
+    open_log = partial(_open_log, config)
+    shown_log, confirmed_log = open_log("impressions"), open_log("shown")
     impressions = ImpressionLog(
-        EventLog(config.data_root / "live" / "impressions" / config.impression_log_name),
+        shown_log,
         queue_count_max=config.impression_queue_count_max,
         metrics=metrics,
         as_of_us=GenerationTimes(root).as_of_us,
@@ -81,6 +85,8 @@ def build(config: RankingConfig) -> Server:
         token_file=config.token_file,
     )
     channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
+    stubs = make_stubs(*channels)
+    upstream = Upstream(stubs, config, metrics)
     clock = system_clock(config.fixed_time)
     memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
     results = ExperimentResults(store)
@@ -97,7 +103,7 @@ def build(config: RankingConfig) -> Server:
     recommender = Recommender(
         artifacts=artifacts,
         models=models,
-        upstream=Upstream(make_stubs(*channels), config, metrics),
+        upstream=upstream,
         impressions=impressions,
         memory=memboost,
         planner=planner,
@@ -106,17 +112,23 @@ def build(config: RankingConfig) -> Server:
         config=config,
         clock=clock,
     )
-    confirmations = Confirmations(
-        EventLog(confirmations_folder(config.data_root) / config.impression_log_name),
-        config,
-        clock,
-        memboost.note_confirmed,
+    confirmations = Confirmations(confirmed_log, config, clock, memboost.note_confirmed)
+    erasures = Erasures(
+        config.data_root,
+        open_log("erased_users"),
+        memboost=memboost,
+        remembered=upstream.memory,
+        lately=lately,
+        logs=(shown_log, confirmed_log),
+        others=ErasureUpstream(stubs, config),
+        clock=clock,
     )
     servicer = RankingServicer(
         recommender,
         rankers,
         memboost,
         confirmations,
+        erasures,
         experiments=lambda name: (planner.shares(name), results.of(name)),
         config=config,
         clock=clock,
@@ -137,6 +149,7 @@ def build(config: RankingConfig) -> Server:
         impressions.close()
         memboost.close()
         confirmations.close()
+        erasures.close()
 
     return Server(
         config,
@@ -148,6 +161,11 @@ def build(config: RankingConfig) -> Server:
         metrics=metrics,
         roles=ROLES,
     )
+
+
+def _open_log(config: RankingConfig, name: str) -> EventLog:
+    """This process's own log of a kind."""
+    return EventLog(config.data_root / "live" / name / config.impression_log_name)
 
 
 def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:

@@ -15,6 +15,8 @@ from ranking_service.encoding import (
     encode_ranked,
     encode_recommended,
 )
+from ranking_service.erasure import Erasures
+from ranking_service.erasure_servicer import ErasureVerbs
 from ranking_service.experiment_results import Outcome
 from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.memboost.servicer import MemboostVerbs
@@ -35,7 +37,7 @@ from service_runtime.call_context import current_request_id
 from service_runtime.clock import Clock
 
 
-class RankingServicer(MemboostVerbs, RankingServiceServicer):
+class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
     """
     RankingService over gRPC.
 
@@ -44,6 +46,7 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         rankers: The models.
         memory: The Memboost counters.
         confirmations: What clients showed.
+        erasures: Forgets users.
         experiments: Shares and figures of an experiment; NotFound if there is none.
         config: Defaults.
         clock: Unix seconds.
@@ -55,12 +58,14 @@ class RankingServicer(MemboostVerbs, RankingServiceServicer):
         rankers: Rankers,
         memory: MemboostKeeper,
         confirmations: Confirmations,
+        erasures: Erasures,
         *,
         experiments: Callable[[str], tuple[Mapping[str, float], Outcome | None]],
         config: RankingConfig,
         clock: Clock,
     ) -> None:
-        super().__init__(memory, confirmations, self._gain, clock)
+        MemboostVerbs.__init__(self, memory, confirmations, self._gain, clock)
+        ErasureVerbs.__init__(self, erasures)
         self._recommender = recommender
         self._rankers = rankers
         self._experiments = experiments

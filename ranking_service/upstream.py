@@ -70,7 +70,8 @@ class Upstream:
     def __init__(self, stubs: Stubs, config: RankingConfig, metrics: Metrics) -> None:
         self._stubs = stubs
         self._config = config
-        self._memory = CandidateMemory(config.remembered_answer_count_max)
+        self.memory = CandidateMemory(config.remembered_answer_count_max)
+        """The last lists, for when candidate_service is away."""
         self._failures = metrics.counter(
             "upstream_failures", "Calls to other services that gave no answer.", ["part"]
         )
@@ -114,7 +115,7 @@ class Upstream:
             self._note("candidates", fault)
             return self._instead(key, ask, world, fault)
         candidates = decode_candidates(answer, world)
-        self._memory.remember(key, candidates.without_live())
+        self.memory.remember(key, candidates.without_live())
         return candidates
 
     def showable(self, pin_ids: tuple[str, ...]) -> frozenset[str]:
@@ -139,7 +140,7 @@ class Upstream:
 
         What is popular cannot be filtered here, so it does not stand in where a filter is asked.
         """
-        remembered = self._memory.recall(key)
+        remembered = self.memory.recall(key)
         if remembered is not None:
             reason = f"{fault.message}; answered from the last lists"
             return replace(remembered, missing=(("candidates", reason),))

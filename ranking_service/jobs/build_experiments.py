@@ -163,7 +163,7 @@ def _arms(name: str, told: pa.ChunkedArray) -> NDArray[np.object_]:
         encoded = encoded.combine_chunks()
     arms = [_arm(name, text) for text in encoded.dictionary.to_pylist()]
     words: NDArray[np.object_] = np.array([*arms, ""], object)
-    return words[encoded.indices.to_numpy(zero_copy_only=False)]
+    return np.asarray(words[encoded.indices.to_numpy(zero_copy_only=False)])
 
 
 def _arm(name: str, text: str) -> str:

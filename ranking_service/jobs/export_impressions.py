@@ -4,21 +4,22 @@ Impression logs to Parquet files by day, for training and for anyone's analysis.
 What was answered goes to `events/impressions`, what clients confirmed to `events/shown`. Each log
 below `live/impressions` and `live/shown` is read from where the last export ended. The files of one
 export are complete before its end is remembered, so a run that was killed is simply done again.
+Rows of erased users are left out, and taken out of the files that have them.
 """
 
-import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import confirmations_folder, confirmed_table
+from ranking_service.erased_users import read_erased, rewrite_without, without_erased
+from ranking_service.export_state import exported_position, remember_position
 from ranking_service.impressions import impression_table
 from service_runtime.errors import Corrupted
 from service_runtime.event_log import read_log
@@ -28,7 +29,7 @@ NAME: Final = "export_impressions"
 ROWS_MAX: Final = 200_000
 """Rows of a day kept in memory before a file is written."""
 
-_STATE_FILE: Final = "exported.json"
+NOBODY: Final[Mapping[int, int]] = {}
 _DAY_US: Final = 86_400_000_000
 
 
@@ -40,7 +41,8 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         Counts of answers, rows, damaged records and files.
     """
     out: Path = context.arguments.out or context.data_root / "events" / "impressions"
-    report = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
+    report = {"answers": 0, "rows": 0, "damaged": 0, "files": 0, "erased_rows": 0}
+    erased = read_erased(context.data_root)
     shown = context.data_root / "events" / "shown"
     logs = [
         (folder, target, table_of)
@@ -52,10 +54,13 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     ]
     advance = context.progress("exporting impression logs", len(logs))
     for folder, target, table_of in logs:
-        counts = export_log(folder, target, as_of_us=context.as_of_us, table_of=table_of)
+        counts = export_log(
+            folder, target, as_of_us=context.as_of_us, table_of=table_of, erased=erased
+        )
         for name, count in counts.items():
             report[name] += count
         advance(1)
+    report["erased_rows"] = sum(rewrite_without(folder, erased) for folder in {out, shown})
     return {**report, "out": str(out)}
 
 
@@ -65,6 +70,7 @@ def export_log(
     *,
     as_of_us: int,
     table_of: Callable[[bytes], pa.Table] = impression_table,
+    erased: Mapping[int, int] = NOBODY,
 ) -> dict[str, int]:
     """
     Export one log from where it was left; stops before the first record at or after *as_of_us*.
@@ -74,11 +80,12 @@ def export_log(
         out: Where the files go.
         as_of_us: Records from here on stay for the next time.
         table_of: Rows of a record.
+        erased: Up to when each erased user is forgotten, by user key.
 
     Returns:
         The counts of `run`.
     """
-    start = _exported_position(folder)
+    start = exported_position(folder)
     counts = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
     _remove_unfinished(folder.name, out, start)
     days: dict[str, list[pa.Table]] = {}
@@ -86,7 +93,7 @@ def export_log(
     position = start
     for record in read_log(folder, start):
         try:
-            table = table_of(record.payload)
+            table = without_erased(table_of(record.payload), erased)
         except Corrupted:
             counts["damaged"] += 1
             position = record.position_after
@@ -105,7 +112,7 @@ def export_log(
             days, kept = {}, 0
     counts["files"] += _write(days, out, _stem(folder.name, start, position))
     if position > start:
-        _remember_position(folder, position)
+        remember_position(folder, position)
     return counts
 
 
@@ -133,29 +140,6 @@ def _remove_unfinished(log_name: str, out: Path, start: int) -> None:
     """Remove what a run that was killed left behind: files from this start were never counted."""
     for path in out.glob(f"day=*/live-{log_name}-{start:020d}-*.parquet"):
         path.unlink()
-
-
-def _exported_position(folder: Path) -> int:
-    """Where the last export of a log ended."""
-    try:
-        return int(orjson.loads((folder / _STATE_FILE).read_bytes())["position"])
-    except FileNotFoundError:
-        return 0
-    except (ValueError, KeyError, TypeError) as fault:
-        raise Corrupted(
-            f"{folder / _STATE_FILE} cannot be read: {fault}",
-            hint="remove it to export everything again; training counts each impression once",
-        ) from fault
-
-
-def _remember_position(folder: Path, position: int) -> None:
-    path = folder / _STATE_FILE
-    unfinished = path.with_suffix(".writing")
-    with unfinished.open("wb") as file:
-        file.write(orjson.dumps({"position": position}))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from ranking_service.pin_keys import key_of, keys_of
 from ranking_service.query import seed_of
 from service_runtime.call_context import current_request_id
 from service_runtime.errors import InvalidRequest
+from service_runtime.telemetry import audit
 
 
 class MemboostVerbs:
@@ -61,6 +62,7 @@ class MemboostVerbs:
         del context
         reset = decode_reset(request, self._clock())
         count = self._memory.reset(reset)
+        audit("ResetMemboost", reset_id=reset.reset_id, pairs=count, reason=reset.reason)
         return pb.ResetMemboostResponse(pair_count=count, reset_id=reset.reset_id)
 
 

@@ -1,6 +1,7 @@
 """The service over gRPC beside the real profile_service and candidate_service; none is faked."""
 
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from profile_service.config import ProfileConfig
 from profile_service.server import build as build_profile
 from ranking_service.config import RankingConfig
 from ranking_service.impressions import impression_table
+from ranking_service.jobs import export_impressions
 from ranking_service.server import build as build_ranking
 from service_runtime.event_log import read_log
 from service_runtime.grpc_server import Server
+from service_runtime.job import JobContext
 from tests.integration.world import AS_OF, copy_of_root
 
 FAST = {
@@ -30,6 +33,8 @@ FAST = {
     "drain_wait_seconds": 0.0,
     "generation_poll_seconds": 0.1,
 }
+STEADY = {"random_share": 0.0, "memboost_refresh_seconds": 0.05}
+"""Nothing by chance, and counted at once."""
 
 
 class House:
@@ -42,7 +47,11 @@ class House:
         targets = [f"127.0.0.1:{server.start()}" for server in (self.profile, self.candidate)]
         self.ranking = build_ranking(
             RankingConfig(
-                data_root=root, profile_target=targets[0], candidate_target=targets[1], **FAST
+                data_root=root,
+                profile_target=targets[0],
+                candidate_target=targets[1],
+                **FAST,
+                **STEADY,
             )
         )
         self.channels = [
@@ -209,6 +218,185 @@ def test_shown_lists_are_logged(fragile: House) -> None:
     assert [table["list_id"][0].as_py() for table in tables] == [answer.list_id]
     assert tables[0]["pin_id"].to_pylist() == names(answer)
     assert tables[0]["impression_time_us"][0].as_py() == round(AS_OF.timestamp() * 1e6)
+
+
+def until(holds: Any, seconds: float = 10.0) -> Any:
+    """Wait until something holds; returns what it gave."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < seconds:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.02)
+    return holds()
+
+
+def test_what_is_remembered_can_be_seen_and_forgotten(fragile: House) -> None:
+    """Shown, confirmed, saved, looked up, reset: over the wire and back."""
+    query = fragile.recommend(user_id="ana").pins[0].pin_id
+    answer = fragile.recommend(user_id="ana", query_pin_id=query, context={"platform": "ios"})
+    pin = answer.pins[1].pin_id
+    shown = pb.RecordImpressionsRequest(
+        list_id=answer.list_id,
+        user_id="ana",
+        query_pin_id=query,
+        platform="ios",
+        pins=[pb.ShownPin(pin_id=pin, position=4), pb.ShownPin(pin_id="advert", is_inserted=True)],
+    )
+    pair = pb.GetMemboostRequest(query_pin_id=query, result_pin_id=pin)
+
+    first = fragile.stub.RecordImpressions(shown, timeout=5)
+    again = fragile.stub.RecordImpressions(shown, timeout=5)
+
+    def counted() -> Any:
+        found = fragile.stub.GetMemboost(pair, timeout=5)
+        return found if any(counter.position == 4 for counter in found.counters) else None
+
+    found = until(counted)
+    assert (first.recorded_count, again.recorded_count) == (2, 0)
+    assert found.score.impression_count == 1
+    assert [(c.platform, c.position, c.impression_count) for c in found.counters] == [("ios", 4, 1)]
+    reset = fragile.stub.ResetMemboost(
+        pb.ResetMemboostRequest(query_pin_id=query, result_pin_id=pin, reason="test"), timeout=5
+    )
+    # The clock of the tests stands still, so that nothing was shown before now.
+    assert reset.reset_id
+    never = fragile.stub.GetMemboost(
+        pb.GetMemboostRequest(query_pin_id=query, result_pin_id="never shown"), timeout=5
+    )
+    assert (never.score.score, never.score.boost, list(never.counters)) == (0.0, 0.0, [])
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_", "named"),
+    [
+        ("RecordImpressions", pb.RecordImpressionsRequest(list_id="l"), "pins"),
+        (
+            "RecordImpressions",
+            pb.RecordImpressionsRequest(
+                list_id="l", pins=[{"pin_id": "p"}], impression_time={"seconds": 1}
+            ),
+            "impression_time",
+        ),
+        ("GetMemboost", pb.GetMemboostRequest(query_pin_id="q"), "result_pin_id"),
+        ("ResetMemboost", pb.ResetMemboostRequest(reason="r"), "must be given"),
+        (
+            "ResetMemboost",
+            pb.ResetMemboostRequest(begin_time={"seconds": 9}, end_time={"seconds": 9}),
+            "end_time",
+        ),
+        ("ExplainPin", pb.ExplainPinRequest(pin_id="p"), "request"),
+        ("RecommendPins", pb.RecommendPinsRequest(user_id="u", rotation_rate=2), "rotation_rate"),
+        ("RecommendPins", pb.RecommendPinsRequest(user_id="u", diversity=2), "diversity"),
+    ],
+)
+def test_bad_input_is_named(house: House, verb: str, request_: Any, named: str) -> None:
+    """INVALID_ARGUMENT, and which field it is."""
+    error = refusal(lambda: getattr(house.stub, verb)(request_, timeout=5))
+
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert named in error.details()
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_"),
+    [
+        ("GetExperiment", pb.GetExperimentRequest(experiment="nothing")),
+        ("RecommendPins", pb.RecommendPinsRequest(user_id="u", scenario="nothing")),
+        ("RecommendPins", pb.RecommendPinsRequest(user_id="u", experiment_arms={"nothing": "a"})),
+    ],
+)
+def test_what_nobody_configured_is_not_found(house: House, verb: str, request_: Any) -> None:
+    """By its name."""
+    error = refusal(lambda: getattr(house.stub, verb)(request_, timeout=5))
+
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+    assert "nothing" in error.details()
+
+
+def test_an_answer_explains_itself(house: House, user_id: str) -> None:
+    """Every pin where asked; one pin, in the answer or not, by its own verb."""
+    answer = house.recommend(user_id=user_id, explain=True, limit=5, seed=7)
+    request = pb.RecommendPinsRequest(user_id=user_id, limit=5, seed=7)
+    acted = house.people.GetProfile(
+        profile_pb.GetProfileRequest(user_id=user_id, acted_pin_count_max=1)
+    ).profile.acted_pin_ids[0]
+
+    def explain(pin_id: str) -> Any:
+        return house.stub.ExplainPin(
+            pb.ExplainPinRequest(request=request, pin_id=pin_id), timeout=5
+        )
+
+    assert all(pin.explanation.contributions for pin in answer.pins)
+    inside, outside, unknown = explain(answer.pins[2].pin_id), explain(acted), explain("unheard of")
+    assert (inside.absence, inside.pin.position) == (pb.ABSENCE_UNSPECIFIED, 2)
+    assert inside.pin.sources
+    assert outside.absence == pb.ABSENCE_EXCLUDED
+    assert unknown.absence == pb.ABSENCE_UNKNOWN_PIN
+    assert "unheard of" in unknown.detail
+
+
+def test_pages_follow_each_other_over_the_wire(house: House, user_id: str) -> None:
+    """No pin comes twice, and a page is refused to others."""
+    first = house.recommend(user_id=user_id, limit=5)
+    second = house.recommend(user_id=user_id, limit=5, page_token=first.next_page_token)
+    error = refusal(lambda: house.recommend(user_id="other", page_token=first.next_page_token))
+
+    assert first.next_page_token
+    assert second.pins
+    assert not set(names(first)) & set(names(second))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_erased_user_leaves_every_store(fragile: House) -> None:
+    """A receipt for each store of all three services; after the jobs nobody knows the user."""
+    answer = fragile.recommend(user_id="ana")
+    fragile.stub.RecordImpressions(
+        pb.RecordImpressionsRequest(
+            list_id=answer.list_id, user_id="ana", pins=[pb.ShownPin(pin_id=answer.pins[0].pin_id)]
+        ),
+        timeout=5,
+    )
+    request = pb.GetErasureRequest(user_id="ana")
+    assert until(lambda: stores_of(fragile, request)["ranking:impression_logs"].record_count == 2)
+    assert not fragile.stub.GetErasure(request, timeout=5).is_erased
+
+    receipt = fragile.stub.EraseUser(pb.EraseUserRequest(user_id="ana"), timeout=10)
+    context = JobContext(
+        config=RankingConfig(data_root=fragile.root),
+        as_of_us=round(AS_OF.timestamp() * 1e6) + 1,
+        arguments=Namespace(out=None),
+    )
+    report = export_impressions.run(context)
+    context.close()
+
+    told = {store.store.split(":")[0] for store in receipt.stores}
+    assert told == {"ranking", "profile", "candidate"}
+    assert receipt.receipt_id
+    assert not [s for s in receipt.stores if s.state == pb.ERASURE_STATE_NOT_REACHED]
+    assert report["rows"] == 0
+    left = {
+        name: store
+        for name, store in stores_of(fragile, request).items()
+        if name.startswith("ranking:")
+    }
+    assert {store.state for store in left.values()} == {pb.ERASURE_STATE_ERASED}, left
+
+
+def test_a_service_that_is_away_is_not_reached(fragile: House) -> None:
+    """The receipt says so, and what to do."""
+    fragile.candidate.stop(0)
+
+    receipt = fragile.stub.EraseUser(pb.EraseUserRequest(user_id="ana"), timeout=10)
+
+    (away,) = [s for s in receipt.stores if s.state == pb.ERASURE_STATE_NOT_REACHED]
+    assert away.store == "candidate:all"
+    assert "call again" in away.detail
+
+
+def stores_of(house: House, request: Any) -> dict[str, Any]:
+    """What every store says of a user, by store."""
+    return {store.store: store for store in house.stub.GetErasure(request, timeout=10).stores}
 
 
 def parts(answer: Any) -> set[str]:
