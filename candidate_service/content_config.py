@@ -16,6 +16,12 @@ class ContentConfig(ServiceConfig):
     text_search_term_count: int = Field(
         16, ge=1, le=64, description="Most telling words of a pin that make its query. Guess."
     )
+    text_search_query_pin_count_max: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Query pins that are searched for, the heaviest; 1 to 5 ms each. Guess.",
+    )
     text_search_vector_weight: float = Field(
         1.0, gt=0, le=100, description="Of the list by vectors of text beside BM25's (1). Guess."
     )

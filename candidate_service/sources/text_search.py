@@ -54,19 +54,22 @@ class TextSearchSource:
         vectors: Callable[[], VectorIndex],
         catalogue: Callable[[], Catalogue],
         search: PinSearch,
+        *,
+        query_pin_count_max: int = 8,
     ) -> None:
         """Remember how to get at what serves now; *vectors* may be NotReady."""
         self._index = index
         self._vectors = vectors
         self._catalogue = catalogue
         self._search = search
+        self._query_pin_count_max = query_pin_count_max
 
     def figures(self) -> SourceFigures:
         """Return how many pins it can propose."""
         return SourceFigures(pin_count=self._index().document_count)
 
     def retrieve(self, query: CandidateQuery, limit: int) -> CandidateList:
-        """Return for each query pin the pins that share its words, in equal parts.
+        """Return for each of the heaviest query pins those that share its words, in equal parts.
 
         The score is in (0, 1]: the share of a perfect match's BM25 (or, where pins have vectors of
         text, the fused score over the best possible). Words that the user just searched for count
@@ -95,13 +98,15 @@ class TextSearchSource:
 
     def _starts(self, query: CandidateQuery, words: LiveText) -> list[tuple[int, int, PinText]]:
         """Return position, row and text of what to start from; -1 for the words of the user."""
-        rows = query.query_rows
+        heaviest = np.argsort(-query.weights, kind="stable")[: self._query_pin_count_max]
+        places = np.sort(heaviest).tolist()
+        rows = query.query_rows[places]
         known = self._catalogue()
         sealed = np.where(rows < len(known), rows, -1).astype(np.int32)
         texts = texts_of(known.known_of(sealed)) if len(rows) else []
         starts = [
             (at, row, words.text_of(row) or text)
-            for at, (row, text) in enumerate(zip(rows.tolist(), texts, strict=True))
+            for at, row, text in zip(places, rows.tolist(), texts, strict=True)
         ]
         if query.query_text.strip():
             starts.append((-1, -1, PinText(title=query.query_text)))
@@ -145,6 +150,7 @@ def _make(context: SourceContext) -> TextSearchSource:
         vectors,
         artifacts.catalogue,
         PinSearch(search_settings(context.config)),
+        query_pin_count_max=context.config.text_search_query_pin_count_max,
     )
 
 

@@ -170,6 +170,19 @@ class TestTextSearch(CandidateSourceContract):
 
         assert found(query, 1) == ["p04"]
 
+    def test_heaviest_query_pins_are_searched_for(self) -> None:
+        """Many query pins cost no more than some; whose find it is stays told."""
+        source = TextSearchSource(
+            lambda: bakery().index,
+            bakery()._vectors,
+            lambda: bakery().catalogue,
+            PinSearch(SearchSettings()),
+            query_pin_count_max=1,
+        )
+        candidates = source.retrieve(make_query([0, 8], weights=[1.0, 2.0]), 10)
+
+        assert (candidates.rows.tolist(), candidates.query_indexes.tolist()) == ([9], [1])
+
     def test_best_score_over_all_query_pins(self) -> None:
         """Merged by score, one query pin may take all places; in turns it has its half."""
         query = replace(make_query([0, 8]), merge=QueryMerge.BEST_SCORE)
