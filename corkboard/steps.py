@@ -145,6 +145,22 @@ STEPS = (
         after=("export_actions", "build_catalogue", "learn_vectors"),
         needs=Needs.ACTIONS,
     ),
+    Step(
+        name="build_memboost",
+        module="ranking_service.jobs.build_memboost",
+        purpose="what people did with what they were shown",
+        makes=("memboost",),
+        after=("export_actions", "export_impressions"),
+        needs=Needs.ACTIONS,
+    ),
+    Step(
+        name="build_experiments",
+        module="ranking_service.jobs.build_experiments",
+        purpose="what each arm of an experiment earned",
+        makes=("experiments",),
+        after=("export_actions", "export_impressions"),
+        needs=Needs.ACTIONS,
+    ),
 )
 STEP_NAMES = tuple(step.name for step in STEPS)
 

@@ -143,4 +143,8 @@ def excluded_owners(query: RecommendQuery) -> tuple[str, ...]:
 
 def viewer_of(viewer: Viewer, profile: Profile) -> Viewer:
     """Where the reader is: as the request says, else as the profile does."""
-    return Viewer(viewer.language or profile.language, viewer.country or profile.country)
+    return Viewer(
+        viewer.language or profile.language,
+        viewer.country or profile.country,
+        viewer.segment or profile.segment,
+    )

@@ -141,7 +141,7 @@ def make_context(
         else side.graph.pins_of(context.board_id, BOARD_PIN_COUNT_MAX),
         origin=context.origin,
         search_codes=_NO_ROWS if side.words is None else side.words.codes_of(context.queries),
-        group_columns=_groups(world, viewer, profile.segment),
+        group_columns=_groups(world, viewer, viewer.segment or profile.segment),
         memboost=memboost,
     )
 

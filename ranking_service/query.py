@@ -22,10 +22,12 @@ class Viewer:
     Attributes:
         language: As the catalogue spells it, for example `ja`; empty = unknown.
         country: As the catalogue spells it, for example `JP`; empty = unknown.
+        segment: A segment that the operator's configuration knows; empty = none.
     """
 
     language: str = ""
     country: str = ""
+    segment: str = ""
 
 
 class Origin(IntEnum):

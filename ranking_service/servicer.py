@@ -169,4 +169,4 @@ def decode_rank(request: pb.RankPinsRequest) -> RankQuery:
 
 
 def _viewer(message: pb.Viewer) -> Viewer:
-    return Viewer(language=message.language, country=message.country)
+    return Viewer(language=message.language, country=message.country, segment=message.segment)

@@ -163,7 +163,8 @@ def _asker(ask: CandidateAsk, world: World) -> Key:
     """Whose lists they are: only the same asker may be answered from them again."""
     named = ask.query_pin_ids[:1]
     filtered = (ask.filter.expression, ask.filter.name, repr(ask.filter.parameters))
-    return (world.id_space, ask.user_id, *named, "", *ask.locale, *filtered, repr(ask.quotas))
+    locale = (*ask.locale, ask.viewer.segment)
+    return (world.id_space, ask.user_id, *named, "", *locale, *filtered, repr(ask.quotas))
 
 
 def _is_showable(pin: candidate_pb.Pin) -> bool:
@@ -220,7 +221,9 @@ def encode_ask(ask: CandidateAsk) -> candidate_pb.RetrieveCandidatesRequest:
             for pin, weight in zip(ask.medoid_ids, _weights(ask), strict=True)
         ],
         medoid_sample_count=ask.medoid_sample_count,
-        viewer=candidate_pb.Viewer(language=ask.viewer.language, country=ask.viewer.country),
+        viewer=candidate_pb.Viewer(
+            language=ask.viewer.language, country=ask.viewer.country, segment=ask.viewer.segment
+        ),
         excluded_pin_ids=ask.excluded_pin_ids,
         seed=ask.seed,
         filter=candidate_pb.PinFilter(

@@ -51,6 +51,7 @@ def make_stack(
 ) -> Stack:
     """The three services on free ports with their clocks at AS_OF; not started yet."""
     merged = {name: [*QUICK, *(settings or {}).get(name, [])] for name in SERVICES}
+    merged["ranking_service"].insert(0, "random_share=0")  # nothing by chance
     return Stack(
         data_root=root,
         settings=merged,
