@@ -7,7 +7,7 @@ as expected, above those that were shown long enough to disappoint.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def expected_engagement(
 
 
 def hotness(
-    engagements: NDArray[np.float32],
+    engagements: NDArray[np.floating[Any]],
     ages_us: NDArray[np.int64],
     expected: NDArray[np.float64],
     prior: float,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candidate_service.catalogue import Catalogue
 from candidate_service.live.segment import LiveChanges, LivePin, LiveSave
@@ -157,6 +158,7 @@ class SaveTally:
         self._weigh = weigh
         self._mark_count = 0
         self._pin_count = 0
+        self._arrays: tuple[int, NDArray[np.int32], NDArray[np.float64]] | None = None
 
     def read_on(self) -> list[LivePin]:
         """Take in what came since the last time; return the pins that were added or changed."""
@@ -172,3 +174,24 @@ class SaveTally:
             self.version += 1
         self._mark_count, self._pin_count = mark_count, pin_count
         return changed
+
+    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return `totals` as rows, int32[n], and weights, float64[n]."""
+        made = self._arrays
+        if made is None or made[0] != self.version:
+            count = len(self.totals)
+            rows = np.fromiter(self.totals.keys(), np.int32, count)
+            made = self.version, rows, np.fromiter(self.totals.values(), np.float64, count)
+            self._arrays = made
+        return made[1], made[2]
+
+
+def look_up(
+    rows: NDArray[np.int32], known_rows: NDArray[np.int32], values: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the value of each row, float64[n], 0 where it is not among the known ones."""
+    if not len(known_rows):
+        return np.zeros(len(rows))
+    order = np.argsort(known_rows)
+    at = order[np.searchsorted(known_rows, rows, sorter=order).clip(0, len(order) - 1)]
+    return np.where(known_rows[at] == rows, values[at], 0.0)

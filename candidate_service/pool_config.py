@@ -118,8 +118,9 @@ class PoolConfig(ServiceConfig):
     fresh_quality_unknown: float = Field(
         0.5, ge=0, le=1, description="What counts as the quality of a pin that has none. Guess."
     )
-    fresh_refresh_seconds: float = Field(
-        0.2, ge=0, le=60, description="Live changes show in the fresh pools after so long."
+    # Sources: fresh, local, popular.
+    pool_refresh_seconds: float = Field(
+        0.2, ge=0, le=60, description="Live changes show in the pools after so long. Guess."
     )
 
     # Source: declared.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,16 @@ from candidate_service import fresh_pool
 from candidate_service.candidate import CandidateList, CandidateQuery, SourceFigures
 from candidate_service.fresh_pool import ARTIFACT, DAY_US, FORMAT_VERSION, FreshPins, open_fresh
 from candidate_service.live.segment import LivePin
-from candidate_service.live_pools import LivePools, SaveTally
+from candidate_service.live_pools import LivePools, SaveTally, look_up
 from candidate_service.pools import first_wanted
 from candidate_service.source_registry import SourceContext, SourcePlugin
 from service_runtime.clock import Clock, system_clock
 
 NAME: Final = "fresh"
 SAVE_STRENGTH: Final = 1.0
+_LIVE_PIN: Final = np.dtype(
+    [("row", np.int32), ("made_us", np.int64), ("quality", np.float32), ("is_shown", np.bool_)]
+)
 REORDER_S: Final = 60.0
 """Pins grow older without any change: the hot order is made anew this often."""
 
@@ -72,7 +75,7 @@ class FreshView:
         """Begin where the generation ends."""
         self._pins, self._settings = pins, settings
         self._tally = SaveTally(part, as_of_us=pins.as_of_us, weigh=lambda _: SAVE_STRENGTH)
-        self._changed: dict[int, LivePin] = {}
+        self._changed: dict[int, tuple[int, int, float, bool]] = {}
         self._orders: _Orders | None = None
         self._lock = Lock()
 
@@ -88,7 +91,7 @@ class FreshView:
         with self._lock:
             version = len(part.marks) + len(part.pins)
             for pin in self._tally.read_on():
-                self._changed[pin.row] = pin
+                self._changed[pin.row] = _record(pin)
             self._orders = orders = self._make(now, version)
         return orders
 
@@ -121,50 +124,39 @@ class FreshView:
 
     def _united(
         self, now_us: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
         """Return rows, times of making, qualities and praise of generation and live pins."""
-        pins, settings, totals = self._pins, self._settings, self._tally.totals
-        live = [pin for pin in self._changed.values() if self._is_fresh(pin, now_us)]
-        live.sort(key=lambda pin: -(pin.creation_time_us or 0))
-        del live[settings.pin_count_max :]
-        kept = np.flatnonzero(~np.isin(pins.rows, np.array(list(self._changed), np.int32)))
-        known = dict(zip(pins.rows.tolist(), pins.engagements.tolist(), strict=True))
-        nothing = float("nan")
-        rows = np.concatenate([pins.rows[kept], np.array([pin.row for pin in live], np.int32)])
-        praise = np.array(
-            [max(0.0, known.get(row, 0.0) + totals.get(row, 0.0)) for row in rows.tolist()],
-            np.float32,
-        )
+        pins, live = self._pins, self._live(now_us)
+        changed = np.fromiter(self._changed.keys(), np.int32, len(self._changed))
+        kept = np.flatnonzero(~np.isin(pins.rows, changed))
+        rows = np.concatenate([pins.rows[kept], live["row"]])
+        praise = look_up(rows, pins.rows, pins.engagements) + look_up(rows, *self._tally.arrays())
         return (
             rows,
-            np.concatenate(
-                [
-                    pins.creation_times_us[kept],
-                    np.array([pin.creation_time_us for pin in live], np.int64),
-                ]
-            ),
-            np.concatenate(
-                [
-                    pins.qualities[kept],
-                    np.array(
-                        [nothing if pin.quality is None else pin.quality for pin in live],
-                        np.float32,
-                    ),
-                ]
-            ),
-            praise,
+            np.concatenate([pins.creation_times_us[kept], live["made_us"]]),
+            np.concatenate([pins.qualities[kept], live["quality"]]),
+            praise.clip(0.0),
         )
 
-    def _is_fresh(self, pin: LivePin, now_us: int) -> bool:
-        settings, made_us = self._settings, pin.creation_time_us
-        if pin.is_removed or pin.is_hidden or made_us is None:
-            return False
-        if pin.quality is not None and pin.quality < settings.quality_min:
-            return False
-        still_us = self._pins.stands_still_us
-        of_history = still_us is not None and made_us <= still_us
-        since_us = (still_us if of_history and still_us is not None else now_us) - made_us
-        return since_us < settings.age_max_us
+    def _live(self, now_us: int) -> NDArray[Any]:
+        """Return the live pins that are fresh, the newest of them, as records."""
+        table = np.fromiter(self._changed.values(), _LIVE_PIN, len(self._changed))
+        made_us, still_us = table["made_us"], self._pins.stands_still_us
+        today_us = np.full(len(table), now_us)
+        if still_us is not None:
+            today_us[made_us <= still_us] = still_us
+        is_fresh = table["is_shown"] & (today_us - made_us < self._settings.age_max_us)
+        is_fresh &= ~(table["quality"] < self._settings.quality_min)
+        table = table[is_fresh]
+        newest: NDArray[Any] = table[np.argsort(-table["made_us"])[: self._settings.pin_count_max]]
+        return newest
+
+
+def _record(pin: LivePin) -> tuple[int, int, float, bool]:
+    """Return what the pools need of a live pin."""
+    is_shown = not (pin.is_removed or pin.is_hidden) and pin.creation_time_us is not None
+    quality = float("nan") if pin.quality is None else pin.quality
+    return pin.row, pin.creation_time_us or 0, quality, is_shown
 
 
 class FreshSource:
@@ -254,7 +246,7 @@ def _make(context: SourceContext) -> FreshSource:
         quality_min=config.fresh_quality_min,
         quality_unknown=config.fresh_quality_unknown,
         pin_count_max=config.fresh_pin_count_max,
-        refresh_s=0.0 if config.fixed_time else config.fresh_refresh_seconds,
+        refresh_s=0.0 if config.fixed_time else config.pool_refresh_seconds,
     )
     pins = context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_fresh)
     return FreshSource(pins, settings, clock=system_clock(config.fixed_time))

@@ -23,7 +23,7 @@ from candidate_service.pin_vectors import open_vectors
 from candidate_service.pools import first_wanted, keys_of
 from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.sources import popular
-from candidate_service.sources.popular import LiveViews, PopularLists, open_lists
+from candidate_service.sources.popular import LiveViews, PopularLists, Refresh, open_lists
 from service_runtime.errors import NotReady
 from service_runtime.vector_table import VectorTable
 
@@ -44,7 +44,12 @@ class LocalSource:
     artifacts = (popular.ARTIFACT,)
 
     def __init__(
-        self, lists: Callable[[], PopularLists], vectors: Vectors, *, relatedness: float
+        self,
+        lists: Callable[[], PopularLists],
+        vectors: Vectors,
+        *,
+        relatedness: float,
+        refresh: Refresh | None = None,
     ) -> None:
         """Remember how to get at what serves now.
 
@@ -52,10 +57,11 @@ class LocalSource:
             lists: Gives the prepared lists, or raises NotReady.
             vectors: Gives the pins' vectors, or raises NotReady: then popularity alone decides.
             relatedness: Share of nearness to the query pins in the order, in [0, 1].
+            refresh: How far the pools may lag behind live changes; None = not at all.
         """
         self._lists, self._vectors = lists, vectors
         self._relatedness = relatedness
-        self._views = LiveViews()
+        self._views = LiveViews(refresh or Refresh())
         self._pools = _PoolVectors()
 
     def figures(self) -> SourceFigures:
@@ -156,7 +162,13 @@ def _vector(table: NDArray[np.float32], live: LiveSegment, row: int) -> NDArray[
 def _make(context: SourceContext) -> LocalSource:
     lists = context.artifacts.add(popular.ARTIFACT, popular.FORMAT_VERSION, open_lists)
     vectors = context.artifacts.add(pin_vectors.ARTIFACT, pin_vectors.FORMAT_VERSION, open_vectors)
-    return LocalSource(lists, vectors, relatedness=context.config.local_relatedness)
+    config = context.config
+    return LocalSource(
+        lists,
+        vectors,
+        relatedness=config.local_relatedness,
+        refresh=Refresh(config.pool_refresh_seconds),
+    )
 
 
 PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=100, live_part=LivePools)

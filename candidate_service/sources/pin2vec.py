@@ -117,5 +117,5 @@ def _make(context: SourceContext) -> Pin2VecSource:
     return Pin2VecSource(opened)
 
 
-PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=200, is_quick=True)
+PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=200)
 """Half of `ann`: it knows the popular pins only. Guess."""

@@ -5,8 +5,10 @@ Never empty while there is a pin that may be shown: behind the lists come the li
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import Final
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from candidate_service.candidate import CandidateList, CandidateQuery, Segment, SourceFigures
 from candidate_service.live.segment import LivePin, LiveSegment
-from candidate_service.live_pools import LivePools, SaveTally
+from candidate_service.live_pools import LivePools, PinFacts, SaveTally, look_up
 from candidate_service.pools import (
     EVERYONE,
     PreparedList,
@@ -49,8 +51,24 @@ ARTIFACT: Final = "popular"
 FORMAT_VERSION: Final = 1
 DAY_US: Final = 86_400_000_000
 
+LIVE_PIN_COUNT: Final = 2500
+"""So many of the most saved live pins, and of the newest, join a list; as long as the lists are."""
+
 _REMEMBERED_MAX: Final = 1000
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_popular"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """How far live lists may lag behind the changes.
+
+    Attributes:
+        seconds: So long a list is used without looking for changes.
+        clock: Seconds that only grow.
+    """
+
+    seconds: float = 0.0
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,12 +151,10 @@ class PopularLists:
         exponent = (time_us - self._anchor_us) / self._half_life_us
         return float(2.0 ** min(60.0, exponent))
 
-    def recent(self, row: int) -> float:
-        """Return the faded sum of a pin; 0 for one in no list."""
-        at = int(np.searchsorted(self._rows, row))
-        if at == len(self._rows) or self._rows[at] != row:
-            return 0.0
-        return max(0.0, 2.0 * float(self._scores[at]) - 1.0) * self.recent_max
+    def recents(self, rows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Return the faded sums of pins, float64[n]; 0 for those in no list."""
+        scores = look_up(rows, self._rows, self._scores)
+        return (2.0 * scores - 1.0).clip(0.0) * self.recent_max
 
     def graded_for(self, segment: Segment) -> Graded:
         """Return the list of a viewer: what fits in all ways, what fits in some, the rest."""
@@ -177,12 +193,13 @@ class PopularLists:
 class LivePopular:
     """One generation's lists as the saves since have changed them; safe from any thread."""
 
-    def __init__(self, lists: PopularLists, part: LivePools) -> None:
+    def __init__(self, lists: PopularLists, part: LivePools, refresh: Refresh) -> None:
         """Begin where the generation ends."""
-        self._base = lists
+        self._base, self._refresh = lists, refresh
         self._tally = SaveTally(part, as_of_us=lists.as_of_us, weigh=lists.weigh)
         self._young: dict[int, int] = {}
-        self._made: dict[tuple[str, ...], tuple[int, Graded]] = {}
+        self._keys: dict[int, frozenset[str]] = {}
+        self._made: dict[tuple[str, ...], tuple[float, int, Graded]] = {}
         self._lock = Lock()
 
     def best_for(self, segment: Segment) -> PreparedList:
@@ -192,56 +209,70 @@ class LivePopular:
 
     def graded_for(self, segment: Segment) -> Graded:
         """Return the list of a viewer as `PopularLists.graded_for`, with live saves and pins."""
-        keys = keys_of(segment)
+        keys, now = keys_of(segment), self._refresh.clock()
+        made = self._made.get(keys)
+        if made is not None and now - made[0] < self._refresh.seconds:
+            return made[2]
         with self._lock:
             for pin in self._tally.read_on():
                 self._take(pin)
-            version, made = self._made.get(keys, (-1, None))
-            if made is None or version != self._tally.version:
-                made = self._make(keys)
+            made = self._made.get(keys)
+            if made is None or made[1] != self._tally.version:
+                made = now, self._tally.version, self._make(keys)
                 if len(self._made) >= _REMEMBERED_MAX:
                     self._made.clear()
-                self._made[keys] = self._tally.version, made
-        return made
+                self._made[keys] = made
+        return made[2]
 
     def _take(self, pin: LivePin) -> None:
+        self._keys.pop(pin.row, None)
         if pin.is_new:
             self._young[pin.row] = pin.creation_time_us or 0
 
     def _make(self, keys: tuple[str, ...]) -> Graded:
-        base, totals = self._base, self._tally.totals
+        base = self._base
         rows, fits, popularity = base.parts([key for key in keys if key in base.keys])
-        changed = [row for row in totals if row not in self._young]
-        young = sorted(self._young, key=lambda row: (-self._young[row], row))
-        overlay = np.array(changed + young, np.int32)
-        if not len(overlay):
-            return graded(rows, fits, popularity)
-        sums = [max(0.0, base.recent(row) + totals.get(row, 0.0)) for row in overlay.tolist()]
-        top = max(base.recent_max, *sums)
-        is_recent = popularity > 0.5
+        live_rows, weights = self._tally.arrays()
+        sums = (base.recents(live_rows) + weights).clip(0.0)
+        top = max(base.recent_max, float(sums.max(initial=0.0)))
         scale = base.recent_max / top
-        popularity = np.where(is_recent, 0.5 + (popularity - 0.5) * scale, popularity)
-        live = np.array([0.5 + 0.5 * total / top if total > 0 else 0.0 for total in sums])
+        popularity = np.where(popularity > 0.5, 0.5 + (popularity - 0.5) * scale, popularity)
+        chosen = np.isin(live_rows, rows)
+        chosen[np.argsort(-sums, kind="stable")[:LIVE_PIN_COUNT]] = True
+        overlay, sums = live_rows[chosen], sums[chosen]
+        young = self._newest(set(overlay.tolist()))
+        overlay = np.concatenate([overlay, young])
+        live = np.zeros(len(overlay))
+        live[: len(sums)] = np.where(sums > 0, 0.5 + 0.5 * sums / top, 0.0)
+        live_fits = np.array([self._fits(row, keys) for row in overlay.tolist()], np.int64)
         kept = np.flatnonzero(~np.isin(rows, overlay))
-        live_fits = [self._fits(row, keys) for row in overlay.tolist()]
         return graded(
             np.concatenate([rows[kept], overlay]),
-            np.concatenate([fits[kept], np.array(live_fits, np.int64)]),
+            np.concatenate([fits[kept], live_fits]),
             np.concatenate([popularity[kept], live]).astype(np.float32),
         )
 
+    def _newest(self, known: set[int]) -> NDArray[np.int32]:
+        """Return live pins that nobody saved yet, the newest first, of those that came last."""
+        last = islice(reversed(self._young.items()), LIVE_PIN_COUNT)
+        found = sorted((-made_us, row) for row, made_us in last if row not in known)
+        return np.array([row for _, row in found], np.int32)
+
     def _fits(self, row: int, keys: tuple[str, ...]) -> int:
-        facts = self._tally.part.facts.get(row)
-        if facts is None:
-            return 0
-        return len(set(facts.keys(self._base.segment_attribute)).intersection(keys))
+        known = self._keys.get(row)
+        if known is None:
+            facts = self._tally.part.facts.get(row, PinFacts())
+            known = frozenset(facts.keys(self._base.segment_attribute))
+            self._keys[row] = known
+        return sum(key in known for key in keys)
 
 
 class LiveViews:
     """The live lists of the generation and segment that serve now; safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, refresh: Refresh) -> None:
         """Begin without any."""
+        self._refresh = refresh
         self._lock = Lock()
         self._of: tuple[PopularLists, LivePools, LivePopular] | None = None
 
@@ -253,7 +284,7 @@ class LiveViews:
         with self._lock:
             known = self._of
             if known is None or known[0] is not lists or known[1] is not part:
-                known = lists, part, LivePopular(lists, part)
+                known = lists, part, LivePopular(lists, part, self._refresh)
                 self._of = known
         return known[2]
 
@@ -281,10 +312,10 @@ class PopularSource:
     name = NAME
     artifacts = (ARTIFACT,)
 
-    def __init__(self, lists: Callable[[], PopularLists]) -> None:
-        """Remember how to get at the lists that serve now."""
+    def __init__(self, lists: Callable[[], PopularLists], refresh: Refresh | None = None) -> None:
+        """Remember how to get at the lists that serve now, and how far they may lag behind."""
         self._lists = lists
-        self._views = LiveViews()
+        self._views = LiveViews(refresh or Refresh())
 
     def figures(self) -> SourceFigures:
         """Return how many pins it can propose."""
@@ -315,7 +346,8 @@ def _other_pins(found: NDArray[np.int32], query: CandidateQuery, missing: int) -
 
 
 def _make(context: SourceContext) -> PopularSource:
-    return PopularSource(context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_lists))
+    lists = context.artifacts.add(ARTIFACT, FORMAT_VERSION, open_lists)
+    return PopularSource(lists, Refresh(context.config.pool_refresh_seconds))
 
 
 PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=100, is_quick=True, live_part=LivePools)

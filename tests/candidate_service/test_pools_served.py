@@ -70,6 +70,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[wire_grpc.Candi
         drain_wait_seconds=0,
         retrieval_deadline_ms=5000,
         fixed_time=NOW_US / 1e6,
+        pool_refresh_seconds=0,
     )
     server = build(config)
     with grpc.insecure_channel(f"127.0.0.1:{server.start()}") as channel:

@@ -19,6 +19,7 @@ from candidate_service.sources.popular import (
     LivePopular,
     PopularLists,
     PopularSource,
+    Refresh,
     open_lists,
     write_lists,
 )
@@ -164,7 +165,7 @@ def test_live_order_equals_a_recount_of_all_saves(
     gone = [f"{name}" for name in taken_back if f"{name}" in standing]
     segment.add(*(live_save(standing[name], name, is_removed=True) for name in gone))
 
-    found, scored = LivePopular(lists, segment.part(LivePools)).best_for(Segment())
+    found, scored = LivePopular(lists, segment.part(LivePools), Refresh()).best_for(Segment())
 
     expected = naive.order_with_live(
         [(row, NOW_US - age * DAY_US) for row, age in base],
