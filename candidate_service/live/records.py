@@ -133,7 +133,7 @@ def decode_record(payload: bytes) -> Record:
             )
         fields = {name: _typed(name, given) for name, given in value["f"].items()}
         return PinWrite(value["t"], value["p"], fields, bool(value.get("w")))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as fault:
         raise Corrupted(
             f"a record of the live log is not of this format: {type(fault).__name__}: {fault}",
             hint="was it written by a newer version? Upgrade, or restore the folder live/catalogue",

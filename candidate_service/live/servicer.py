@@ -19,6 +19,7 @@ from candidate_service.live.transaction import ItemCode, Outcome, PinChange, Sav
 from candidate_service.live.writes import Invalid, LiveWrites, WriteOptions
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from service_runtime.errors import FieldViolation, InvalidRequest
+from service_runtime.telemetry import audit, hashed
 from service_runtime.validation import violations
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class LiveVerbs:
         self, request: wire.EraseUserRequest, context: grpc.ServicerContext
     ) -> wire.EraseUserResponse:
         stores = self._calls.erasures.erase(request.user_id)
+        audit("EraseUser", user=hashed(request.user_id), stores=len(stores))
         return wire.EraseUserResponse(stores=_encode_stores(stores))
 
     def GetErasure(
