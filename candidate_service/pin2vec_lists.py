@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,9 @@ from candidate_service.pin2vec import Prepared, Trained
 from candidate_service.vector_index import VectorIndex, build_index
 from service_runtime.vector_table import unit_rows
 
-BLOCK_ROWS: Final = 1024
-SPARE_RATIO: Final = 4
+BLOCK_ROWS: Final = 256
+"""With 50,000 pins the scratch of a block takes 200 MB."""
+SPARE_RATIO: Final = 2
 """With a graph, so many times as many next pins are found by cosine and then scored exactly."""
 
 Find = Callable[[NDArray[np.float32], int], list[tuple[NDArray[np.int32], NDArray[np.float32]]]]
@@ -29,6 +31,7 @@ def near_pins(
     *,
     rng: np.random.Generator,
     advance: Callable[[int], object],
+    threads: int = 1,
 ) -> Prepared:
     """Find for each pin those whose inputs are nearest by cosine.
 
@@ -40,17 +43,22 @@ def near_pins(
         settings: How.
         rng: For the graph.
         advance: Told how many pins were finished.
+        threads: At most so many at once; the lists do not depend on it.
     """
     unit = unit_rows(trained.inputs)
-    if len(unit) <= settings.exact_count_max:
-        return _all_pairs(unit, unit, list_count, advance)
-    find = _graph(unit, folder / "near.usearch", settings, rng)
     lists = _empty(len(unit), list_count)
-    for begin in range(0, len(unit), BLOCK_ROWS):
-        block = unit[begin : begin + BLOCK_ROWS]
-        for at, (indexes, cosines) in enumerate(find(block, list_count + 1), begin):
-            _keep(lists, at, indexes[indexes != at], cosines[indexes != at])
-        advance(len(block))
+    if len(unit) <= settings.exact_count_max:
+        rank = _all_pairs(lists, unit, unit)
+    else:
+        find = _graph(unit, folder / "near.usearch", settings, rng)
+
+        def rank(begin: int) -> int:
+            block = unit[begin : begin + BLOCK_ROWS]
+            for at, (indexes, cosines) in enumerate(find(block, list_count + 1), begin):
+                _keep(lists, at, indexes[indexes != at], cosines[indexes != at])
+            return len(block)
+
+    _in_blocks(rank, len(unit), threads, advance)
     return lists
 
 
@@ -62,6 +70,7 @@ def next_pins(
     *,
     rng: np.random.Generator,
     advance: Callable[[int], object],
+    threads: int = 1,
 ) -> Prepared:
     """Find for each pin those that are most likely saved after it.
 
@@ -69,31 +78,44 @@ def next_pins(
     cosine are found first and then scored exactly.
     """
     inputs, outputs, priors = trained.inputs, trained.outputs, trained.priors
-    if len(inputs) <= settings.exact_count_max:
-        return _all_pairs(inputs, outputs, list_count, advance, priors)
-    find = _graph(unit_rows(outputs), folder / "next.usearch", settings, rng)
     lists = _empty(len(inputs), list_count)
-    for begin in range(0, len(inputs), BLOCK_ROWS):
-        block = unit_rows(inputs[begin : begin + BLOCK_ROWS])
-        for at, (indexes, _) in enumerate(find(block, list_count * SPARE_RATIO), begin):
-            wanted = indexes[indexes != at]
-            logits = outputs[wanted] @ inputs[at] + priors[wanted]
-            order = np.lexsort((wanted, -logits))
-            _keep(lists, at, wanted[order], logits[order])
-        advance(len(block))
+    if len(inputs) <= settings.exact_count_max:
+        rank = _all_pairs(lists, inputs, outputs, priors)
+    else:
+        find = _graph(unit_rows(outputs), folder / "next.usearch", settings, rng)
+
+        def rank(begin: int) -> int:
+            block = unit_rows(inputs[begin : begin + BLOCK_ROWS])
+            for at, (indexes, _) in enumerate(find(block, list_count * SPARE_RATIO), begin):
+                wanted = indexes[indexes != at]
+                logits = outputs[wanted] @ inputs[at] + priors[wanted]
+                order = np.lexsort((wanted, -logits))
+                _keep(lists, at, wanted[order], logits[order])
+            return len(block)
+
+    _in_blocks(rank, len(inputs), threads, advance)
     return lists
 
 
+def _in_blocks(
+    rank: Callable[[int], int], count: int, threads: int, advance: Callable[[int], object]
+) -> None:
+    """Rank block after block; each writes rows of its own."""
+    with ThreadPoolExecutor(threads) as pool:
+        for done in pool.map(rank, range(0, count, BLOCK_ROWS)):
+            advance(done)
+
+
 def _all_pairs(
+    lists: Prepared,
     sources: NDArray[np.float32],
     targets: NDArray[np.float32],
-    list_count: int,
-    advance: Callable[[int], object],
     priors: NDArray[np.float32] | None = None,
-) -> Prepared:
-    lists = _empty(len(sources), list_count)
-    kept_count = min(list_count, len(targets) - 1)
-    for begin in range(0, len(sources), BLOCK_ROWS):
+) -> Callable[[int], int]:
+    """Return what ranks the block that begins at a place by comparing it with everything."""
+    kept_count = min(lists.indexes.shape[1], len(targets) - 1)
+
+    def rank(begin: int) -> int:
         scores = sources[begin : begin + BLOCK_ROWS] @ targets.T
         if priors is not None:
             scores += priors
@@ -105,8 +127,9 @@ def _all_pairs(
                 order = np.lexsort((best[at], -scores[at, best[at]]))
                 chosen = best[at, order].astype(np.int32)
                 _keep(lists, begin + at, chosen, scores[at, chosen])
-        advance(size)
-    return lists
+        return size
+
+    return rank
 
 
 def _empty(count: int, list_count: int) -> Prepared:

@@ -163,8 +163,18 @@ def _lists(context: JobContext[CandidateConfig], trained: Trained) -> tuple[Prep
     folder = Path(tempfile.mkdtemp(prefix="pin2vec-", dir=spill_folder))
     count = config.pin2vec_list_count
     try:
-        near = near_pins(trained, count, folder, settings, rng=context.rng, advance=advance)
-        following = next_pins(trained, count, folder, settings, rng=context.rng, advance=advance)
+        near, following = (
+            prepare(
+                trained,
+                count,
+                folder,
+                settings,
+                rng=context.rng,
+                advance=advance,
+                threads=context.engine.threads,
+            )
+            for prepare in (near_pins, next_pins)
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return near, following
