@@ -214,10 +214,8 @@ def quality_table(arguments: argparse.Namespace, path: Path) -> None:
         "both sides": replace(DEFAULTS, is_symmetric=True),
         "5 noise pins": replace(DEFAULTS, negative_count=5),
         "20 noise pins": replace(DEFAULTS, negative_count=20),
-        "64 noise pins": replace(DEFAULTS, negative_count=64),
         "ELU": replace(DEFAULTS, is_elu=True),
         "10 epochs": replace(DEFAULTS, epoch_count=10),
-        "40 epochs": replace(DEFAULTS, epoch_count=40),
         "word2vec's settings, 20 epochs": replace(WORD2VEC, epoch_count=20),
     }
     for name, settings in variants.items():
