@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service.candidate import CandidateQuery
-from candidate_service.live_graph import LiveEdges, LiveGraph, live_edges
+from candidate_service.live_graph import LiveGraph, live_edges
+from candidate_service.live_lists import LiveEdges
 from candidate_service.walk import Visits, Walker, first_best
 
 SHOWN_PIN_COUNT: Final = 10

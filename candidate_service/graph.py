@@ -52,6 +52,7 @@ class PinBoardGraph:
             frequent topic of its pins.
         languages: Number of each language tag; empty below two.
         topics: Number of each topic; empty below two.
+        id_space: Name of the pins' row space; "" for a graph that was not opened.
         board_ids: Ids of the boards; None for a graph that was not opened from a generation.
         repeated_saves: How many saves say that a pin is on a board, by (pin, board), where it is
             more than one.
@@ -80,6 +81,7 @@ class PinBoardGraph:
         self.languages = {tag: number for number, tag in enumerate(languages)}
         self.topics = {topic: number for number, topic in enumerate(topics)}
         self.board_ids: IdTable | None = None
+        self.id_space = ""
         self.repeated_saves: dict[tuple[int, int], int] = {}
         self.board_titles = pa.nulls(self.board_count, pa.large_string())
         self.degree_max = int(np.diff(self.pin_edges[0]).max(initial=0))
@@ -113,6 +115,7 @@ class PinBoardGraph:
         graph = cls(edges, groups, labels, languages=languages, topics=topics)  # type: ignore[arg-type]
         graph._check(generation)
         graph.board_ids = IdTable.open(generation.path / BOARD_IDS_FOLDER)
+        graph.id_space = str(details.get("id_space", ""))
         if generation.manifest.format_version > 1:
             repeated = read("repeated_saves")
             graph.repeated_saves = {(pin, board): n for pin, board, n in repeated.tolist()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service.live_graph import LiveEdges
+from candidate_service.live_lists import LiveEdges
 
 CHANGED_BOARD_COUNT_MAX = 256
 """Of a pin on more changed boards the smallest ones count."""

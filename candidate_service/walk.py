@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from candidate_service import kernels, list_kernels
 from candidate_service.candidate import CandidateQuery, Segment, Stop
 from candidate_service.graph import Groups, PinBoardGraph
-from candidate_service.live_graph import EMPTY_VIEW, View, agreed_count, live_edges
+from candidate_service.live_graph import agreed_count, live_edges
+from candidate_service.live_lists import EMPTY_VIEW, View
 from candidate_service.selection import is_allowed
 
 Bias = tuple[Groups, Groups, NDArray[np.int64]]

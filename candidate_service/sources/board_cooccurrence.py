@@ -13,7 +13,7 @@ from candidate_service.candidate import CandidateList, CandidateQuery
 from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.graph import PinBoardGraph
 from candidate_service.graph_access import walker_of
-from candidate_service.live_graph import LiveEdges, LiveGraph, agreed_count, live_edges
+from candidate_service.live_graph import LiveGraph, agreed_count, live_edges
 from candidate_service.selection import is_allowed, is_in
 from candidate_service.source_registry import SourceContext, SourcePlugin
 from candidate_service.walk import first_best
@@ -83,7 +83,8 @@ class BoardCooccurrenceSource:
         self, gathered: Gathered, lists: NeighbourLists, query: CandidateQuery
     ) -> Gathered:
         """Leave out neighbours that share no board any more; add those that new saves tie."""
-        edges = self._edges(query)
+        graph = self._current_graph()
+        edges = None if graph is None else live_edges(query.live, graph)
         if edges is None:
             return gathered
         bounds, rows, shares, query_indexes = gathered
@@ -110,11 +111,11 @@ class BoardCooccurrenceSource:
             np.array(indexes, np.int32),
         )
 
-    def _edges(self, query: CandidateQuery) -> LiveEdges | None:
+    def _current_graph(self) -> PinBoardGraph | None:
         if self._graph is None:
             return None
         try:
-            return live_edges(query.live, self._graph())
+            return self._graph()
         except NotReady:
             return None  # the lists answer without it
 

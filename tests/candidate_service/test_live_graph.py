@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from candidate_service.candidate import Segment, Stop
 from candidate_service.graph import PinBoardGraph, build_graph
 from candidate_service.live.segment import LiveChanges, LivePin, LiveSave, LiveSegment
-from candidate_service.live_graph import LiveGraph
+from candidate_service.live_graph import LiveGraph, serve_graph
 from candidate_service.walk import PixieSettings, Walker
 from service_runtime.errors import Exhausted
 from service_runtime.id_table import IdTable
@@ -269,8 +270,8 @@ def test_next_generation_takes_over(board_ids: IdTable) -> None:
     """A graph that has some of the saves: the others are still live over it."""
     live = LiveGraph()
     live.apply(LiveChanges(saves=[save(1, 1, 1), save(2, 1, 2)]))
-    before = live.edges(make_graph([(0, 0)], board_ids))
-    after = live.edges(make_graph([(0, 0), (1, 1)], board_ids))
+    graphs = [make_graph([(0, 0)], board_ids), make_graph([(0, 0), (1, 1)], board_ids)]
+    before, after = (live.edges(graph) for graph in graphs)
 
     assert before is not None
     assert after is not None
@@ -279,14 +280,52 @@ def test_next_generation_takes_over(board_ids: IdTable) -> None:
     assert not after.is_new(1, 1)
 
 
+class Pins:
+    """As much of a catalogue as a part asks for: how many pins, and whose rows."""
+
+    id_space = "rows"
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def test_lists_are_made_before_a_graph_or_a_segment_serves(board_ids: IdTable) -> None:
+    """A new graph finds the segment, a new segment the graph; other rows' are left alone."""
+    live, stranger = LiveGraph(Pins(PINS)), LiveGraph(Pins(PINS))  # type: ignore[arg-type]
+    stranger._id_space = "others"
+    live.apply(LiveChanges(saves=[save(1, 1, 1)]))
+    graph = make_graph([(0, 0)], board_ids)
+    graph.id_space = "rows"
+
+    serve_graph(graph)
+
+    assert live._over[graph].pins_of(1).tolist() == [1]
+    assert graph not in stranger._over
+    younger = LiveGraph(Pins(PINS + 1))  # type: ignore[arg-type]
+    younger.apply(LiveChanges(saves=[save(2, 1, 2)]))
+    assert younger._over[graph].pins_of(1).tolist() == [2]
+
+
+def test_graph_that_serves_no_more_is_let_go(board_ids: IdTable) -> None:
+    """Lists over a graph do not keep it in memory."""
+    live = LiveGraph()
+    live.apply(LiveChanges(saves=[save(1, 1, 1)]))
+    graph = make_graph([(0, 0)], board_ids)
+    assert live.edges(graph) is not None
+    gone = weakref.ref(graph)
+
+    del graph
+
+    assert gone() is None
+    live.apply(LiveChanges(saves=[save(2, 1, 2)]))
+
+
 def test_graph_younger_than_the_catalogue_is_walked_without_changes(board_ids: IdTable) -> None:
     """Its rows and those of the live pins are different pins: never mix them."""
-
-    class FourPins:
-        def __len__(self) -> int:
-            return 4
-
-    live = LiveGraph(FourPins())  # type: ignore[arg-type]
+    live = LiveGraph(Pins(4))  # type: ignore[arg-type]
     live.apply(LiveChanges(saves=[save(4, 0, 1)]))
 
     assert live.edges(make_graph([(0, 0), (5, 0)], board_ids)) is None
