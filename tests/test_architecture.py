@@ -12,7 +12,11 @@ PACKAGES = (*SERVICES, "service_runtime", "corkboard", "datasets")
 
 # Library → the only places that may import it. One door for each keeps its traps behind that door.
 DOORS = {
-    "lmdb": {"profile_service/store.py", "profile_service/generation_store.py"},
+    "lmdb": {
+        "profile_service/store.py",
+        "profile_service/generation_store.py",
+        "profile_service/live_copy.py",
+    },
     "usearch": {"candidate_service/vector_index.py"},
     "lightgbm": {
         "ranking_service/ranker.py",

@@ -9,6 +9,7 @@ import typer
 
 from corkboard.cli import (
     ask,
+    backup,
     build,
     catalogue,
     data,
@@ -132,6 +133,8 @@ for _command in (
     people.erasure,
     data.export,
     store.rollback,
+    backup.backup,
+    backup.restore,
     simulate.simulate,
 ):
     app.command(_command.__name__.rstrip("_"), help=help_text(_command))(_command)

@@ -44,7 +44,8 @@ def test_the_promised_commands_are_there() -> None:
 
     promised |= {"declare", "erase", "rank", "demo", "status", "export"}
     promised |= {"search", "boards", "sources", "explain", "impressions", "experiment", "rollback"}
-    assert promised | {"adjust", "describe", "merge", "erasure"} == set(COMMANDS)
+    more = {"adjust", "describe", "merge", "erasure", "backup", "restore", "simulate"}
+    assert promised | more == set(COMMANDS)
     assert {"pins", "saves", "memboost", "evaluate"} <= GROUPS.keys()
 
 

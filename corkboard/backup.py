@@ -1,0 +1,181 @@
+"""Copy a data root while services and jobs use it, and bring the copy back.
+
+What is copied in which order makes the copy whole: first what logs were exported to (`catalogue/`,
+`events/`), then the generations built from it, then the logs, so that whatever the first two lack
+is still in the logs.  A log that was trimmed meanwhile could break that chain; then all is copied
+again.  `backup.json` carries size and checksum of every file; a restore checks each.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import xxhash
+
+from profile_service.live_copy import copy_live
+from service_runtime.errors import Corrupted, InvalidRequest, NotFound, Unavailable
+from service_runtime.files import write_synced
+
+MANIFEST: Final = "backup.json"
+FORMAT_VERSION: Final = 1
+ATTEMPTS: Final = 3
+PARTS: Final = ("catalogue", "events", "generations", "live")
+"""Folders of a data root that are kept, in the order of copying."""
+
+_PROFILE: Final = Path("live") / "profile"
+_PASSING: Final = {".lock", ".writer", "lock.mdb"}
+"""Files that belong to running processes."""
+_BLOCK: Final = 1 << 22
+
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was copied.
+
+    Attributes:
+        folder: The backup, or the data root that was restored.
+        file_count: Files in it.
+        byte_count: Their bytes.
+        time: When the backup was begun.
+    """
+
+    folder: Path
+    file_count: int
+    byte_count: int
+    time: datetime
+
+
+def back_up(
+    data_root: Path, folder: Path, *, now: datetime, advance: Advance = lambda _: None
+) -> BackupReport:
+    """
+    Copy a data root that is in use.
+
+    Args:
+        data_root: What to copy.
+        folder: Where to; must be empty or absent.
+        now: Written into the manifest.
+        advance: Told the bytes copied since the last time.
+
+    Raises:
+        NotFound: There is no data root.
+        InvalidRequest: The folder is not empty.
+        Unavailable: Logs were trimmed during each of three attempts.
+        Exhausted: The disk is full.
+    """
+    if not any((data_root / part).is_dir() for part in PARTS):
+        raise NotFound(f"{data_root} is no data root: it has none of {', '.join(PARTS)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise InvalidRequest(f"{folder} is not empty", hint="name a folder that is not there yet")
+    for _ in range(ATTEMPTS):
+        before = _first_segments(data_root)
+        for part in PARTS:
+            for source in _files(data_root, part):
+                _copy(source, folder / source.relative_to(data_root), advance)
+        copy_live(data_root, folder / _PROFILE)
+        if before == _first_segments(folder):
+            return _seal(folder, now)
+        shutil.rmtree(folder)
+    raise Unavailable(f"the logs of {data_root} were trimmed while they were copied; try again")
+
+
+def restore(folder: Path, data_root: Path, *, advance: Advance = lambda _: None) -> BackupReport:
+    """
+    Bring a backup back, on any machine.
+
+    Args:
+        folder: A backup.
+        data_root: Where to; must be empty or absent.
+        advance: Told the bytes copied since the last time.
+
+    Raises:
+        NotFound: The folder is no backup.
+        InvalidRequest: The data root is not empty.
+        Corrupted: A file is missing, too many, or not what it was; nothing is restored then.
+    """
+    manifest = _manifest(folder)
+    if data_root.exists() and any(data_root.iterdir()):
+        raise InvalidRequest(f"{data_root} is not empty", hint="restore into a new folder")
+    files: dict[str, dict[str, Any]] = manifest["files"]
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if wrong := sorted((found - {MANIFEST}) ^ set(files)):
+        raise Corrupted(f"{folder}: {wrong[0]} is missing, or was not there when it was made")
+    for name, told in files.items():
+        if checksum(folder / name) != told["xxh3"]:
+            raise Corrupted(f"{folder}: {name} is not what it was when it was made")
+    for name in files:
+        _copy(folder / name, data_root / name, advance)
+    count, size = len(files), sum(told["bytes"] for told in files.values())
+    return BackupReport(data_root, count, size, datetime.fromisoformat(manifest["time"]))
+
+
+def size_of(data_root: Path) -> int:
+    """About how many bytes a backup will copy."""
+    return sum(path.stat().st_size for part in PARTS for path in _files(data_root, part))
+
+
+def checksum(path: Path) -> str:
+    """XXH3 of a file, 32 hex digits."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(data_root: Path, part: str) -> Iterator[Path]:
+    """What is to be copied of a part: no locks, no drafts, not LMDB's own files."""
+    for path in sorted((data_root / part).rglob("*")):
+        name = path.relative_to(data_root)
+        is_draft = any(word.startswith((".draft", ".tmp")) for word in name.parts)
+        is_lmdb = name.is_relative_to(_PROFILE)
+        if path.is_file() and path.name not in _PASSING and not is_draft and not is_lmdb:
+            yield path
+
+
+def _first_segments(root: Path) -> dict[str, str]:
+    """The oldest segment of each log: it changes when a log is trimmed."""
+    logs = sorted((root / "live").rglob("*.log"), reverse=True)
+    return {path.parent.relative_to(root).as_posix(): path.name for path in logs}
+
+
+def _copy(source: Path, target: Path, advance: Advance) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with source.open("rb") as reading, target.open("wb") as writing:
+            while block := reading.read(_BLOCK):
+                writing.write(block)
+                advance(len(block))
+    except FileNotFoundError:  # an old generation or a trimmed segment went while we were copying
+        target.unlink(missing_ok=True)
+
+
+def _seal(folder: Path, now: datetime) -> BackupReport:
+    """Write the manifest: from here on it is a backup."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "xxh3": checksum(path)}
+        for path in paths
+    }
+    manifest = {"format_version": FORMAT_VERSION, "time": now.isoformat(), "files": files}
+    write_synced(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    size = sum(path.stat().st_size for path in paths)
+    return BackupReport(folder, len(paths), size, now.astimezone(UTC))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"{folder} is no backup: it has no {MANIFEST}") from error
+    except ValueError as error:
+        raise Corrupted(f"{folder / MANIFEST} is damaged: {error}") from error
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise Corrupted(f"{folder} has the format {manifest.get('format_version')}, not 1")
+    return manifest

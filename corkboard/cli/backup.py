@@ -1,0 +1,66 @@
+"""Commands that copy a data root and bring it back: backup, restore."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot
+from corkboard.cli.output import out, print_json
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the backup is.")]
+
+
+def backup(
+    folder: Folder, data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False
+) -> None:
+    """Copy the data root into DIR while the services go on.
+
+    Everything that was acknowledged before the command began is in the copy.  Every file has a
+    checksum; `corkboard restore` checks them all.
+
+    Example:
+      corkboard backup /backups/monday
+    """
+    from corkboard.backup import back_up, size_of
+    from service_runtime.progress import open_progress
+
+    progress = open_progress()
+    try:
+        advance = progress("copying", size_of(data_root))
+        report = back_up(data_root, folder, now=datetime.now(UTC), advance=advance)
+    finally:
+        progress.close()
+    if as_json:
+        print_json(report)
+        return
+    out.print(
+        f"{report.file_count:,} files, {report.byte_count / 1e6:,.1f} MB in {report.folder}",
+        markup=False,
+    )
+
+
+def restore(
+    folder: Folder, data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False
+) -> None:
+    """Bring the backup in DIR back into a data root that is empty or not there yet.
+
+    Example:
+      corkboard restore /backups/monday --data-root /srv/corkboard
+    """
+    from corkboard.backup import restore as bring_back
+    from service_runtime.progress import open_progress
+
+    progress = open_progress()
+    try:
+        report = bring_back(folder, data_root, advance=progress("restoring"))
+    finally:
+        progress.close()
+    if as_json:
+        print_json(report)
+        return
+    out.print(
+        f"{report.file_count:,} files of {report.time:%Y-%m-%d %H:%M} UTC are in {report.folder}",
+        markup=False,
+    )
