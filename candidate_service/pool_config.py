@@ -18,7 +18,7 @@ class PoolConfig(ServiceConfig):
         200_000,
         ge=1,
         le=100_000_000,
-        description="Only so many pins get a vector, the most saved; 1 KiB each in memory. Guess.",
+        description="Only so many pins get a vector, the most saved; 4 KiB of file each. Guess.",
     )
     pin2vec_save_count_min: int = Field(
         2, ge=1, le=1_000_000, description="Pins saved more rarely get no vector. Guess."
@@ -62,7 +62,7 @@ class PoolConfig(ServiceConfig):
         description="Threads that train, 0 = the job's; with more than one bytes differ by run.",
     )
     pin2vec_list_count: int = Field(
-        200, ge=1, le=10_000, description="Near and next pins prepared for each, 16 bytes each."
+        200, ge=1, le=10_000, description="Near and next pins prepared for each, 8 bytes each."
     )
     pin2vec_exact_count_max: int = Field(
         50_000,
