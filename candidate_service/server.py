@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from candidate_service import graph, pin_vectors, save_index
 from candidate_service.artifacts import Artifacts
@@ -208,6 +209,14 @@ def open_journal(
         except NotReady:
             return None
 
+    get_vectors = vectors_of(artifacts)
+
+    def vectors_or_none() -> NDArray[np.float32] | None:
+        try:
+            return get_vectors().vectors
+        except NotReady:
+            return None
+
     def make_parts(catalogue: Catalogue | None) -> list[LivePart]:
         return [] if catalogue is None else [make(catalogue) for make in parts]
 
@@ -220,6 +229,7 @@ def open_journal(
             clock_us=lambda: time.time_ns() // 1000,
             parts=make_parts,
             save_index=index_or_none,
+            vectors=vectors_or_none,
         )
     )
 

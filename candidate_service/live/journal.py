@@ -16,6 +16,9 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from candidate_service.catalogue import Catalogue
 from candidate_service.live.records import decode_record, encode_record
 from candidate_service.live.segment import LivePart, LiveSegment
@@ -52,6 +55,7 @@ class JournalSettings:
         clock_us: Microseconds since the Unix epoch.
         parts: Makes what the sources keep of the changes since a catalogue.
         save_index: Gives the saves that the generation knows, None without one.
+        vectors: Gives the vectors that pins of the catalogue came with, by row; None without.
     """
 
     folder: Path
@@ -61,6 +65,7 @@ class JournalSettings:
     clock_us: Callable[[], int]
     parts: Callable[[Catalogue | None], Sequence[LivePart]] = lambda _: ()
     save_index: Callable[[], SaveIndex | None] = lambda: None
+    vectors: Callable[[], NDArray[np.float32] | None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class LiveJournal:
     def __init__(self, settings: JournalSettings) -> None:
         """Open the own log and begin with an empty catalogue; `start` begins to follow others.
 
+        Where the folder cannot be written to, it only follows others and refuses changes.
+
         Raises:
             Unavailable: Another process writes the log of that name, or all of them.
         """
@@ -88,9 +95,7 @@ class LiveJournal:
         self.log_name, self._own = _open_own(settings)
         self._last_us = 0
         self._lock = Lock()
-        first = SegmentWriter(
-            LiveSegment(None, settings.parts(None)), None, {}, settings.save_index
-        )
+        first = self._writer(LiveSegment(None, settings.parts(None)), None, {})
         self._writers = [first]
         self._replay(first)
         self._commits = GroupCommit(self._run)
@@ -107,7 +112,8 @@ class LiveJournal:
         if self._thread.is_alive():
             self._thread.join()
         self._commits.close()
-        self._own.close()
+        if self._own is not None:
+            self._own.close()
 
     @property
     def serving(self) -> SegmentWriter:
@@ -135,7 +141,7 @@ class LiveJournal:
             generation=generation,
             now_us=settings.clock_us(),
         )
-        writer = SegmentWriter(segment, catalogue, positions, settings.save_index)
+        writer = self._writer(segment, catalogue, positions)
         self._replay(writer)
         with self._lock:
             self._catch_up(writer)
@@ -191,6 +197,8 @@ class LiveJournal:
             How many bytes were given back.
         """
         removed = 0
+        if self._own is None:
+            return 0
         with self._lock:
             self._own.roll()  # a segment a generation: it can go when that generation goes
         for name, position in positions.items():
@@ -205,6 +213,12 @@ class LiveJournal:
                     continue  # its writer does it
         return removed
 
+    def _writer(
+        self, segment: LiveSegment, catalogue: Catalogue | None, positions: Mapping[str, int]
+    ) -> SegmentWriter:
+        settings = self._settings
+        return SegmentWriter(segment, catalogue, positions, settings.save_index, settings.vectors)
+
     def _run(self, apply: Callable[[object], None]) -> None:
         with self._lock:
             transaction = self._transaction()
@@ -212,8 +226,9 @@ class LiveJournal:
             if not transaction.records:
                 return
             payloads = [encode_record(record) for record in transaction.records]
-            end = self._own.append(payloads)
-            _sync(self._own)
+            own = self._writable()
+            end = own.append(payloads)
+            _sync(own)
             entries = [
                 Entry((record.time_us, self.log_name), end, record)
                 for record in transaction.records
@@ -226,9 +241,20 @@ class LiveJournal:
     def _show(self, writer: SegmentWriter, entries: Sequence[Entry]) -> None:
         """Fold what is durable already: an error here must not make the caller write it again."""
         try:
-            writer.apply(entries)
+            for start in range(0, len(entries), REPLAY_CHUNK):
+                writer.apply(entries[start : start + REPLAY_CHUNK])
+                if start:
+                    time.sleep(0)  # lets requests have the interpreter
         except Exception:  # noqa: BLE001  told; the next generation has the change all the same
             _log.exception("live.apply_failed", generation=writer.segment.generation)
+
+    def _writable(self) -> EventLog:
+        if self._own is None:
+            raise Unavailable(
+                f"this process cannot write to {self._settings.folder}",
+                hint="send writes to one that can, or make the data root writable and restart",
+            )
+        return self._own
 
     def _transaction(self) -> LiveTransaction:
         return LiveTransaction(self.serving, self._stamp, self.log_name)
@@ -258,7 +284,10 @@ class LiveJournal:
         return count
 
     def _log_names(self) -> list[str]:
-        return sorted(path.name for path in self._settings.folder.iterdir() if path.is_dir())
+        folder = self._settings.folder
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
     def _entries(self, name: str, position: int) -> Iterator[Entry]:
         """Return a log's records after a position; what cannot be read is counted and told."""
@@ -284,7 +313,8 @@ class LiveJournal:
                 _log.exception("live.follow_failed")
 
 
-def _open_own(settings: JournalSettings) -> tuple[str, EventLog]:
+def _open_own(settings: JournalSettings) -> tuple[str, EventLog | None]:
+    """Open the log of this process; None where it may only read."""
     names = [settings.log_name] if settings.log_name else map(str, range(LOG_COUNT_MAX))
     for name in names:
         try:
@@ -293,6 +323,9 @@ def _open_own(settings: JournalSettings) -> tuple[str, EventLog]:
         except Unavailable:
             if settings.log_name:
                 raise
+        except OSError as fault:  # a replica on a disk that it may only read serves all the same
+            _log.warning("live.read_only", folder=str(settings.folder), reason=str(fault))
+            return "", None
     raise Unavailable(
         f"all {LOG_COUNT_MAX} live logs in {settings.folder} are written by other processes",
         hint="give each process a name of its own: live_log_name",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candidate_service.catalogue import Catalogue
 from candidate_service.live.pin_state import NEVER, PinState, Version
@@ -39,6 +40,7 @@ class _Known:
 
     states: dict[str, PinState] = field(default_factory=dict)
     bases: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    base_rows: dict[str, int] = field(default_factory=dict)
     save_versions: dict[str, Version] = field(default_factory=dict)
     erased: dict[str, Version] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class SegmentWriter:
         catalogue: Catalogue | None,
         positions: Mapping[str, int],
         save_index: Callable[[], SaveIndex | None] = lambda: None,
+        vectors: Callable[[], NDArray[np.float32] | None] = lambda: None,
     ) -> None:
         """Begin with a segment without changes.
 
@@ -67,6 +70,8 @@ class SegmentWriter:
             catalogue: None = one without pins.
             positions: From where the logs are to be read.
             save_index: Gives the saves of the generation; None where there is no such thing.
+            vectors: Gives the vectors of the catalogue's pins by row, zero where a pin has none;
+                None where there is no such thing.
         """
         self.segment = segment
         self.positions = dict(positions)
@@ -74,6 +79,7 @@ class SegmentWriter:
         self.has_learned_vectors = bool(catalogue) and "vector" not in self.dimensions
         self._catalogue = catalogue
         self._save_index = save_index
+        self._vectors = vectors
         self._folded = {} if catalogue is None else catalogue.live_positions
         self._known = _Known()
 
@@ -115,6 +121,7 @@ class SegmentWriter:
         table = self._catalogue.known_of(rows[known]).to_pylist()
         for at, attributes in zip(known.tolist(), table, strict=True):
             self._known.bases[unknown[at]] = _base(attributes)
+            self._known.base_rows[unknown[at]] = int(rows[at])
 
     def known_pin(self, pin_id: str) -> tuple[bool, PinState, Mapping[str, Any]]:
         """Return whether there is such a pin, its changes, and what was known before them.
@@ -125,6 +132,16 @@ class SegmentWriter:
         state = self._known.states.get(pin_id)
         is_known = base is not None or int(self.segment.rows([pin_id])[0]) >= 0
         return is_known, state or NO_CHANGES, base or {}
+
+    def imported_vector(self, pin_id: str) -> NDArray[np.float32] | None:
+        """Return the vector that a pin of the catalogue came with; None: none, or not known."""
+        row = self._known.base_rows.get(pin_id, -1)
+        if row < 0 or "vector" not in self.dimensions:
+            return None
+        table = self._vectors()
+        if table is None or row >= len(table) or table.shape[1] != self.dimensions["vector"]:
+            return None
+        return table[row] if table[row].any() else None
 
     def known_saves(self, save_ids: Sequence[str]) -> dict[str, LiveSave]:
         """Return saves by their id as they are now, imported ones without user and time.

@@ -138,6 +138,8 @@ class LiveTransaction:
 
     def _pin(self, pin_id: str) -> tuple[bool, PinState, Mapping[str, Any]]:
         is_known, state, base = self.writer.known_pin(pin_id)
+        if (vector := self.writer.imported_vector(pin_id)) is not None:
+            base = {**base, "vector": vector}
         decided = self._states.get(pin_id)
         return (is_known, state, base) if decided is None else (True, decided, base)
 

@@ -20,7 +20,7 @@ from candidate_service.live.exported import exported_positions
 from candidate_service.live.journal import JournalSettings, LiveJournal
 from candidate_service.live.transaction import ItemCode, PinChange, SaveChange
 from candidate_service.save_index import SaveIndex
-from service_runtime.errors import NotReady
+from service_runtime.errors import NotReady, Unavailable
 from service_runtime.event_log import end_position
 from service_runtime.generations import GenerationStore
 from tests.candidate_service.world import NOW_US, make_context, write_pins, write_saves
@@ -35,6 +35,7 @@ class Site:
     def __init__(self, root: Path, log_name: str = "", now_us: int = NOW_US) -> None:
         self.root = root
         self.now_us = now_us
+        self.vectors: np.ndarray[Any, Any] | None = None
         self.artifacts = Artifacts(GenerationStore(root / "generations"))
         index = self.artifacts.add(save_index.ARTIFACT, 1, SaveIndex.open)
 
@@ -52,6 +53,7 @@ class Site:
                 poll_seconds=0.01,
                 clock_us=lambda: self.now_us,
                 save_index=index_or_none,
+                vectors=lambda: self.vectors,
             )
         )
         self.artifacts.follow(self.journal)
@@ -248,6 +250,34 @@ class TestServing:
         assert [one.code for one in outcomes] == [ItemCode.INVALID, WRITTEN, ItemCode.INVALID]
         faults = [one.fault.reason for one in outcomes if one.fault]
         assert faults == ["VECTORS_ARE_LEARNED", "WRONG_DIMENSION"]
+
+    def test_an_imported_vector_is_compared(self, tmp_path: Path) -> None:
+        """The same again changes nothing; a whole record without one takes it away."""
+        write_pins(tmp_path, [{"pin_id": "a", "vector": [0.6, 0.8], "creation_time_us": 5}])
+        site = Site(tmp_path)
+        site.vectors = np.array([[0.6, 0.8]], np.float32)
+        site.build()
+        same = {"pin_id": "a", "vector": np.array([0.6, 0.8], np.float32), "creation_time_us": 5}
+
+        assert site.pins(same) == [UNCHANGED]
+        assert site.pins({**same, "vector": None}) == [WRITTEN]
+        assert site.pins({**same, "vector": None}) == [UNCHANGED]
+        site.close()
+
+    def test_who_may_only_read_refuses_writes_and_follows(self, site: Site) -> None:
+        """A replica on a read-only disk serves what others write."""
+        site.pins({"pin_id": "x"})
+        blocked = site.root / "blocked"
+        blocked.touch()  # a file where the folder should be: nothing can be written below
+        reader = LiveJournal(
+            JournalSettings(blocked / "live", "", {}, poll_seconds=1, clock_us=lambda: 1)
+        )
+
+        with pytest.raises(Unavailable, match="cannot write"):
+            reader.commit(lambda open_: open_.upsert_pins([PinChange("y", {})]))
+        assert reader.follow_others() == 0
+        assert reader.trim({"0": 5}) == 0
+        reader.close()
 
 
 class TestFolding:
