@@ -56,7 +56,6 @@ class Pin:
         country: Two letters, or None.
         owner_id: Who made it, or None.
         image_url: Where its picture is, or a `data:` address that holds it, or None.
-        image_hash: 64-bit perceptual hash of its picture, or None.
         visual_vector: How its picture looks, as `vector` in a space of its own.
     """
 
@@ -70,7 +69,6 @@ class Pin:
     country: str | None = None
     owner_id: str | None = None
     image_url: str | None = None
-    image_hash: int | None = None
     visual_vector: tuple[float, ...] | None = None
 
 
@@ -141,9 +139,9 @@ def _table(values: Sequence[object], schema: pa.Schema) -> pa.Table:
 def _pin_table(pins: Sequence[Pin]) -> pa.Table:
     """The pins' table; columns of what few data sets have are there only if a pin has it."""
     table = _table(pins, PIN_SCHEMA)
-    vector = pa.list_(pa.float32())
-    for name, kind in (("vector", vector), ("visual_vector", vector), ("image_hash", pa.uint64())):
+    for name in ("vector", "visual_vector"):
         values = [getattr(pin, name) for pin in pins]
         if any(value is not None for value in values):
-            table = table.append_column(name, pa.array(values, type=kind))
+            vectors = pa.array(values, type=pa.list_(pa.float32()))
+            table = table.append_column(name, vectors)
     return table

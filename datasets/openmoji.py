@@ -25,7 +25,7 @@ from datasets.dataset import Action, DataSet, Pin, Save
 from datasets.openmoji_pack import SCHEMA
 
 FILE: Final = Path(__file__).with_name("openmoji.parquet")
-FILE_SHA256: Final = "a87bcc37b9556c3d56aa0f5746ec138329f522988a96d3ac61bf827cda8b1d2f"
+FILE_SHA256: Final = "0e6fbb8bfd11a44618f5d015e9be9fb2e28e2813259534b253400cf76dc2b2c0"
 CREDIT: Final = "OpenMoji, the open-source emoji and icon project; CC BY-SA 4.0"
 VISITOR_PREFIX: Final = "scripted-"
 VISITOR_COUNT: Final = 240
@@ -76,7 +76,7 @@ THEMES: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Emoji:
-    """One drawing as OpenMoji describes it, with its thumbnail (WebP) and that one's hash."""
+    """One drawing as OpenMoji describes it, with its thumbnail (WebP)."""
 
     hexcode: str
     emoji: str
@@ -87,7 +87,6 @@ class Emoji:
     designer: str
     date: date
     picture: bytes
-    image_hash: int
 
 
 def load(*, today: date, seed: int = 0) -> DataSet:
@@ -124,7 +123,6 @@ def to_pin(emoji: Emoji, shift: timedelta) -> Pin:
         country=country_of(emoji),
         owner_id=slug(emoji.designer),
         image_url=data_url(emoji.picture),
-        image_hash=emoji.image_hash,
         visual_vector=look(emoji.picture),
     )
 

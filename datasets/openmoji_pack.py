@@ -1,4 +1,4 @@
-"""How `openmoji.parquet` was made: the npm package fetched, its drawings scaled down and hashed.
+"""How `openmoji.parquet` was made: the npm package fetched, its drawings scaled down.
 
     python -m datasets.openmoji_pack datasets/openmoji.parquet     # needs: pip install resvg-py
 
@@ -20,8 +20,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-
-from candidate_service.image_hash import hash_image
 
 VERSION = "17.0.0"
 URL = f"https://registry.npmjs.org/openmoji/-/openmoji-{VERSION}.tgz"
@@ -46,7 +44,6 @@ SCHEMA = pa.schema(
         ("designer", pa.string()),
         ("date", pa.date32()),
         ("picture", pa.binary()),
-        ("image_hash", pa.uint64()),
     ]
 )
 """`picture` is a WebP of 64 x 64 pixels on white; skin tones are left out: 2,465 rows."""
@@ -117,7 +114,6 @@ def rows(
             "designer": " ".join(entry["openmoji_author"].split()),
             "date": pa.scalar(entry["openmoji_date"]).cast(pa.date32()).as_py(),
             "picture": picture,
-            "image_hash": hash_image(picture),
         }
 
 

@@ -8,8 +8,6 @@ model are not opened again.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from candidate_service.catalogue import Catalogue, open_catalogue
 from candidate_service.config import CandidateConfig
 from candidate_service.content_vectors import EMBEDDED, EMBEDDED_FORMAT_VERSION
 from candidate_service.image_hash import NotAPicture, open_picture
+from candidate_service.picture_files import address_numbers, picture_bytes
 from candidate_service.picture_net import PictureNet
 from service_runtime.errors import InvalidRequest, NotReady
 from service_runtime.generations import Generation
@@ -54,7 +53,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     model = hashlib.sha256(config.image_model_path.read_bytes()).hexdigest()
     net = PictureNet(config.image_model_path, config.image_model_output)
     told = f"{model}:{net.output}"
-    addresses = _addresses(known)
+    addresses = address_numbers(known)
     vectors, is_done = _kept(context, known, addresses, told)
     wanted = np.flatnonzero((addresses != 0) & ~is_done)
     refused: list[str] = []
@@ -77,46 +76,6 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         "refused_count": len(refused),
         "refused": refused[:REFUSED_SHOWN],
     }
-
-
-def picture_bytes(address: str, folder: Path | None) -> bytes:
-    """Return the file that an `image_url` names.
-
-    Args:
-        address: A `data:` address, or a path below *folder*.
-        folder: Where files are; None = only `data:` addresses are read.
-
-    Raises:
-        NotAPicture: It is of the web, outside of the folder, or not there.
-    """
-    if address.startswith("data:"):
-        head, comma, body = address.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise NotAPicture("its data: address holds no base64")
-        try:
-            return base64.b64decode(body, validate=True)
-        except binascii.Error as fault:
-            raise NotAPicture(f"its data: address is broken: {fault}") from fault
-    if "://" in address or folder is None:
-        raise NotAPicture(f"{address[:100]!r} is not fetched; put the files below image_folder")
-    path = (folder / address).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise NotAPicture(f"{address[:100]!r} lies outside of {folder}")
-    try:
-        return path.read_bytes()
-    except OSError as fault:
-        raise NotAPicture(f"{path} cannot be read: {fault.strerror}") from fault
-
-
-def _addresses(known: Catalogue) -> NDArray[np.uint64]:
-    """Return a number for each pin's picture address, uint64[pins], 0 where it has none."""
-    told = np.zeros(len(known), np.uint64)
-    deleted = known.deleted()
-    for row, address in enumerate(known.pins.column("image_url").to_pylist()):
-        if address and not deleted[row]:
-            digest = hashlib.blake2b(address.encode(), digest_size=8).digest()
-            told[row] = int.from_bytes(digest, "big") | 1
-    return told
 
 
 def _kept(

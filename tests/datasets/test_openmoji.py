@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from candidate_service.image_hash import hash_image
 from datasets import openmoji, openmoji_pack
 from datasets.dataset import DataSet
 from tests.candidate_service.pictures import draw, encode
@@ -42,14 +41,13 @@ def test_all_pictures_are_there_with_what_openmoji_says_of_them() -> None:
     assert len({pin.owner_id for pin in pins.values()}) == 120
 
 
-def test_pictures_are_small_and_hashed() -> None:
-    """Each picture stands in its address, can be opened, and has the hash that it has."""
+def test_pictures_are_small() -> None:
+    """Each picture stands in its address and can be opened."""
     for pin in world().pins[::100]:
         assert pin.image_url is not None
         data = base64.b64decode(pin.image_url.removeprefix("data:image/webp;base64,"))
         with Image.open(io.BytesIO(data)) as picture:
             assert picture.size == (openmoji_pack.SIDE, openmoji_pack.SIDE)
-        assert hash_image(data) == pin.image_hash
         assert len(pin.visual_vector or ()) == 3 * openmoji.LOOK_CELLS**2
     assert max(len(pin.image_url or "") for pin in world().pins) < 65_536
     assert openmoji.FILE.stat().st_size < 2_000_000
@@ -99,10 +97,10 @@ def test_same_day_same_data() -> None:
 
 
 def test_import_folder(tmp_path: Path) -> None:
-    """Hashes and vectors are columns of the import."""
+    """Pictures and vectors are columns of the import."""
     table = pq.read_table(world().write(tmp_path) / "pins.parquet")
 
-    assert {"image_hash", "visual_vector", "image_url", "country"} <= set(table.column_names)
+    assert {"visual_vector", "image_url", "country"} <= set(table.column_names)
     assert table.num_rows == 2465
 
 
@@ -147,7 +145,6 @@ class TestPack:
 
         assert row["tags"] == ["face", "grin", "smile"]
         assert (row["designer"], row["date"]) == ("Emily Jäger", date(2018, 4, 18))
-        assert row["image_hash"] == hash_image(row["picture"])
 
     def test_another_file_than_was_published_is_refused(self, tmp_path: Path) -> None:
         """A package is taken by its checksum, not by its name."""

@@ -12,6 +12,7 @@ from candidate_service.duplicates import Duplicates, open_duplicates
 from candidate_service.hamming import open_hashes
 from candidate_service.jobs import build_catalogue, build_duplicates
 from service_runtime.generations import GenerationStore
+from tests.candidate_service.pictures import address, draw, encode
 from tests.candidate_service.world import make_context, write_pins, write_saves
 
 HASH = 0x0123456789ABCDEF
@@ -69,3 +70,43 @@ def test_world_without_pictures(tmp_path: Path) -> None:
     report = build_duplicates.run(make_context(tmp_path))
 
     assert (report["hash_count"], report["group_count"]) == (0, 0)
+
+
+class TestMadeHashes:
+    """Pins that were imported without a hash, with a picture that can be read."""
+
+    def build(self, data_root: Path) -> Mapping[str, Any]:
+        """Run both jobs."""
+        build_catalogue.run(make_context(data_root))
+        return build_duplicates.run(make_context(data_root, image_folder=data_root / "pictures"))
+
+    def test_addresses_and_files_are_hashed(self, tmp_path: Path) -> None:
+        """A picture in an address and its copy in a file are one; what is none is named."""
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "copy.jpg").write_bytes(encode(draw(1), "JPEG", quality=80))
+        urls = {
+            "a": address(encode(draw(1))),
+            "b": "copy.jpg",
+            "c": address(encode(draw(2))),
+            "d": "https://example.com/not-fetched.png",
+            "e": address(b"<html>"),
+        }
+        write_pins(tmp_path, [{"pin_id": pin, "image_url": url} for pin, url in urls.items()])
+        report = self.build(tmp_path)
+
+        generation = GenerationStore(tmp_path / "generations").current("duplicates")
+        assert generation is not None
+        assert open_duplicates(generation).groups.tolist() == [1, 1, 0, 0, 0]
+        assert (report["made_hash_count"], report["refused_count"]) == (3, 1)
+        assert report["refused"][0].startswith("the picture of pin 'e'")
+
+    def test_picture_that_was_hashed_is_not_opened_again(self, tmp_path: Path) -> None:
+        """While its address stays, its hash stays, even if the file is gone."""
+        (tmp_path / "pictures").mkdir()
+        file = tmp_path / "pictures" / "a.png"
+        file.write_bytes(encode(draw(1)))
+        write_pins(tmp_path, [{"pin_id": "a", "image_url": "a.png"}])
+        assert self.build(tmp_path)["made_hash_count"] == 1
+
+        file.unlink()
+        assert self.build(tmp_path)["made_hash_count"] == 1
