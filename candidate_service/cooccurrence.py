@@ -42,7 +42,7 @@ class CooccurrenceSettings:
         pair_count: Pairs that each pin is given by the sample, about.
     """
 
-    neighbour_count: int = 500
+    neighbour_count: int = 1000
     exact_pair_count_max: int = 2_000_000_000
     pair_count: int = 2000
 

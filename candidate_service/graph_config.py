@@ -53,7 +53,7 @@ class GraphConfig(ServiceConfig):
 
     # Jobs: build_board_cooccurrence.
     cooccurrence_neighbour_count: int = Field(
-        500, ge=1, le=10_000, description="Neighbours kept for each pin, 8 bytes each. Measured."
+        1000, ge=1, le=10_000, description="Neighbours kept for each pin, 8 bytes each. Measured."
     )
     cooccurrence_exact_pair_count_max: int = Field(
         2_000_000_000,
@@ -85,7 +85,10 @@ class GraphConfig(ServiceConfig):
         100_000, ge=1000, le=2_000_000, description="Steps of all walks of a query (N). Measured."
     )
     pixie_restart: float = Field(
-        0.5, gt=0, le=1, description="Chance of going back after a step (alpha). Measured."
+        0.5,
+        gt=0,
+        le=1,
+        description="Chance of going back after a step, with one query pin (alpha). Measured.",
     )
     pixie_early_stop_pin_count: int = Field(
         1000, ge=1, le=10_000_000, description="A query pin's walk ends when so many pins (n_p) …"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from candidate_service.graph import Groups, PinBoardGraph
 from candidate_service.live_graph import agreed_count, live_edges
 from candidate_service.live_lists import EMPTY_VIEW, View
 from candidate_service.selection import is_allowed
+from candidate_service.walk_budgets import effective_count, restart_chance, step_budgets
 
 Bias = tuple[Groups, Groups, NDArray[np.int64]]
 
@@ -36,7 +36,8 @@ class PixieSettings:
 
     Attributes:
         step_count: Steps of all query pins' walks together (N), at most 2,000,000.
-        restart: Chance of going back to the query pin after a step (alpha), in (0, 1].
+        restart: Chance of going back to the query pin after a step (alpha), in (0, 1]; that is for
+            one query pin, the more there are the shorter the walks (`restart_chance`).
         early_stop_pin_count: A query pin's walk ends when so many pins (n_p) …
         early_stop_visit_count: … were seen so often (n_v); 0 = never.
         bias: Chance that a hop keeps to neighbours of the viewer's language, in [0, 1].
@@ -118,34 +119,6 @@ class WalkScratch:
         return self._epoch
 
 
-def step_budgets(
-    degrees: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    *,
-    degree_max: int,
-    step_count: int,
-) -> NDArray[np.float64]:
-    """Share the steps among the query pins.
-
-    Args:
-        degrees: Boards of each query pin, each in [1, degree_max].
-        weights: > 0.
-        degree_max: Boards of the pin that is on most of all.
-        step_count: To share (N).
-
-    Returns:
-        float64[q] that sums to N.
-
-    Source: Eksombatchai et al. 2018, Eq. 1 and 2, with two corrections: C = 1 + ln(degree_max), as
-    the printed C gives rare pins next to nothing and ln(degree_max) gives the largest hub nothing;
-    and division by the weighted sum, so that N is the budget whatever the weights are.
-    """
-    scale = degrees * (1.0 + math.log(max(1, degree_max)) - np.log(degrees))  # Eq. 1
-    shares: NDArray[np.float64] = weights.astype(np.float64) * scale
-    shares *= step_count / shares.sum()  # Eq. 2
-    return shares
-
-
 class Walker:
     """Walks on one graph and what has changed since; safe from any number of threads."""
 
@@ -160,7 +133,6 @@ class Walker:
             raise ValueError(f"step_count must be in 1..2,000,000, not {settings.step_count}")
         self.graph = graph
         self.settings = settings
-        self._restart = np.uint64(settings.restart * _CERTAIN)
         self._no_groups = _no_groups(graph)
         degrees = np.maximum(np.diff(graph.pin_edges[0]), 1).astype(np.float32)
         self._log_degrees = np.log(degrees) if settings.popularity_exponent else None
@@ -197,6 +169,8 @@ class Walker:
         )
         rounds = np.maximum(1, np.rint(budgets / self.settings.walker_count)).astype(np.int64)
         view = live.view if live else None
+        pin_count = effective_count(query.weights[usable])
+        restart = np.uint64(restart_chance(self.settings.restart, pin_count) * _CERTAIN)
         scratch = self._take_scratch(live.node_count if live else self.graph.node_count)
         epoch, count, step_count = scratch.next_epoch(), 0, 0
         try:
@@ -210,6 +184,7 @@ class Walker:
                         is_needed=live is not None or counts_boards,
                     ),
                     view,
+                    restart,
                     epoch,
                     1 if counts_boards else None,
                 )
@@ -226,13 +201,8 @@ class Walker:
                 )
             rows, scores, _, query_indexes = scratch.united
             found = scores[:count] ** 2 if self.settings.boost else scores[:count].copy()
-            shares = query.weights[usable] / query.weights[usable].sum()
             return Visits(
-                rows[:count].copy(),
-                found,
-                query_indexes[:count].copy(),
-                step_count,
-                float(1.0 / (shares @ shares)),
+                rows[:count].copy(), found, query_indexes[:count].copy(), step_count, pin_count
             )
         finally:
             self._idle.append(scratch)
@@ -287,7 +257,7 @@ class Walker:
             (groups, None, 1),
             (groups, EMPTY_VIEW, 1),
         ):
-            self._step(query, _Course(0, bias, view, 1, counted), (1, 1), scratch)
+            self._step(query, _Course(0, bias, view, np.uint64(0), 1, counted), (1, 1), scratch)
 
     def _take_scratch(self, node_count: int) -> WalkScratch:
         try:
@@ -346,7 +316,7 @@ class Walker:
                 course.bias,
                 course.view,
                 course.counts_boards,
-                self._restart,
+                course.restart,
                 course.row,
                 np.uint64(query.seed),
                 rounds,
@@ -367,6 +337,7 @@ class _Course:
     row: int
     bias: Bias | None
     view: View | None
+    restart: np.uint64
     epoch: int
     counts_boards: int | None
 

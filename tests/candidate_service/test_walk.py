@@ -20,8 +20,8 @@ from candidate_service.walk import (
     Walker,
     WalkScratch,
     first_best,
-    step_budgets,
 )
+from candidate_service.walk_budgets import effective_count, restart_chance, step_budgets
 from tests.candidate_service.test_kernels import lists_of, make_graph
 from tests.naive import walk as naive
 
@@ -97,6 +97,21 @@ def test_the_largest_hub_is_walked_from() -> None:
     assert budgets[1] > budgets[0] > 0
 
 
+def test_effective_count_is_of_equal_weights() -> None:
+    """Four alike count as four; one that outweighs all as hardly more than one."""
+    assert effective_count(np.ones(4, np.float32)) == pytest.approx(4)
+    assert effective_count(np.array([5], np.float32)) == pytest.approx(1)
+    assert effective_count(np.array([1e6, 1, 1], np.float32)) == pytest.approx(1, abs=1e-4)
+
+
+def test_walks_are_shorter_from_more_query_pins() -> None:
+    """One query pin walks as told; a hundred go back nearly always; never beyond certainty."""
+    assert restart_chance(0.5, 1.0) == 0.5
+    assert restart_chance(0.5, 4.0) == pytest.approx(0.75)
+    assert restart_chance(0.5, 100.0) == pytest.approx(0.95)
+    assert restart_chance(1.0, 3.0) == 1.0
+
+
 def test_visits_are_the_sum_of_the_query_pins_walks() -> None:
     """Each query pin's walk equals its naive twin; the counts add up; the larger part is named."""
     graph = community_graph()
@@ -119,7 +134,7 @@ def test_visits_are_the_sum_of_the_query_pins_walks() -> None:
             seed=11,
             round_count=round(budget / 64),
             walker_count=64,
-            restart=0.25,
+            restart=restart_chance(0.25, 3),
         )[0]
         for row, budget in zip(rows, budgets, strict=True)
     ]
