@@ -375,8 +375,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny world, to see that it works")
     parser.add_argument("--no-jobs", action="store_true", help="take the artifacts that are there")
     parser.add_argument("--profile", action="store_true", help="print a profile on stderr too")
+    parser.add_argument("--questions", type=int, default=600, help="how many are asked")
     options = parser.parse_args()
-    name, count = ("tiny", 40) if options.quick else ("million", 600)
+    name, count = ("tiny", 40) if options.quick else ("million", options.questions)
     root = CACHE / name
     prepare(WORLDS[name], root, jobs=not options.no_jobs)
     service = Service(root)
