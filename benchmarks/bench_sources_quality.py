@@ -55,7 +55,7 @@ END_US = 1_767_225_600_000_000  # 2026-01-01; any day does
 QUERY_PINS_MAX = 100
 HEAD = (
     "| | recall@10 | recall@100 (95 %) | / best baseline | recall@400 | HR@10 | NDCG@10 "
-    "| coverage@100 | novelty@100 | alone | cold pins@100 | p50 / p99 ms |"
+    "| coverage@100 | novelty@100 | alone | anywhere | cold pins@100 | p50 / p99 ms |"
 )
 NEGATIVES = 99
 
@@ -316,7 +316,7 @@ def full_catalogue(data: Path, name: str, work: Path, options: argparse.Namespac
         f"{facts}.",
         "",
         HEAD,
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_row(each, best) for each in found.lists),
         "",
         *(f"- {warning}" for warning in found.warnings),
@@ -338,6 +338,7 @@ def _row(each: ListReport, best: float) -> str:
         number(each.coverage[100], 3),
         number(each.novelty[100], 1),
         number(each.alone, 3),
+        number(each.found, 3),
         number(each.parts["cold pins"][100], 3),
         "" if each.origin else latency,
     )

@@ -18,7 +18,8 @@ VERBS = {
     "close_up": "looked at",
     "view": "saw",
 }
-# What a source is called in a table: pins met by random walks, on the same boards, near in vectors.
+# What a source is called in a table: pins met by random walks, on the same boards, near in vectors,
+# acted on in the same sessions, alike in words or picture, or from prepared lists.
 SOURCE_WORDS = {
     "pixie": "walks",
     "board_cooccurrence": "boards",
