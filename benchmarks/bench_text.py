@@ -1,6 +1,7 @@
 """Text search over pictures: quality by judgements that the index never saw, and speed.
 
     python benchmarks/bench_text.py --data FOLDER     # items.parquet and search_judgements.parquet
+    python benchmarks/bench_text.py --data FOLDER --vectors FOLDER2    # an encoder of one's own
     python benchmarks/bench_text.py --quick           # made-up words, no figures of quality
 
 FOLDER holds items (item_id, title, tags, group, subgroup) and judgements (query, item_id): what
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +50,18 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of items and judgements")
+    parser.add_argument("--vectors", type=Path, help="folder of vectors of items and queries")
     parser.add_argument("--quick", action="store_true", help="tiny and without judging")
     options = parser.parse_args()
     print("## Text search")
     if options.data and not options.quick:
-        judged(options.data)
+        judged(options.data, options.vectors)
     pin_counts = (2_000,) if options.quick else (100_000,)
     for pin_count in pin_counts:
         timed(pin_count, repeats=20 if options.quick else 400)
 
 
-def judged(folder: Path) -> None:
+def judged(folder: Path, vectors: Path | None) -> None:
     """Choose on one half of the queries, report on the other."""
     items = pq.read_table(
         folder / "items.parquet", columns=["item_id", "title", "tags", "group", "subgroup"]
@@ -89,7 +91,10 @@ def judged(folder: Path) -> None:
             name = f"grams count {boost:g}" + (" **chosen**" if boost == chosen else "")
             print(f"| {name} | {shown(found)} |")
         print(f"| grams alone | {shown(only)} |")
-        for name, search in {**fused(space, pins, chosen), **baselines(items)}.items():
+        searches = fused(space, latent(pins), chosen)
+        if vectors:
+            searches |= fused(space, brought(vectors), chosen)
+        for name, search in {**searches, **baselines(items)}.items():
             print(f"| {name} | {shown(quality(search, judgements, halves))} |")
 
 
@@ -136,30 +141,53 @@ def words(space: Space, gram_boost: float, *, word_boost: float = 1.0) -> Search
     return find
 
 
-def fused(
-    space: Space, pins: Sequence[Mapping[str, object]], gram_boost: float
-) -> dict[str, Search]:
-    """Return searches by words and vectors, the vectors made of the same words.
+@dataclass(frozen=True)
+class Encoder:
+    """Vectors of the pins' texts, unit float32[n, d], and what makes one of a query's."""
 
-    They stand for what a user may bring: latent semantic analysis (Deerwester et al. 1990), 200
-    directions of the stems, by scikit-learn; a query is projected as a pin is.
-    """
+    name: str
+    vectors: NDArray[np.float32]
+    of_query: Callable[[str], NDArray[np.float32]]
+
+
+def latent(pins: Sequence[Mapping[str, object]]) -> Encoder:
+    """Return latent semantic analysis of the stems, 200 directions (Deerwester et al. 1990)."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(analyzer=lambda text: stems(text, "en"), sublinear_tf=True)
     texts = [f"{pin['title']} {' '.join(pin['topics'])}" for pin in pins]  # type: ignore[arg-type]
     matrix = vectorizer.fit_transform(texts)
-    latent = TruncatedSVD(200, random_state=0).fit(matrix)
-    vectors = unit_rows(latent.transform(matrix))
-    space = replace(space, vectors=VectorIndex(vectors, path=None))
+    directions = TruncatedSVD(200, random_state=0).fit(matrix)
+
+    def of_query(query: str) -> NDArray[np.float32]:
+        return unit_rows(directions.transform(vectorizer.transform([query])))[0]
+
+    return Encoder("LSA of the same words", unit_rows(directions.transform(matrix)), of_query)
+
+
+def brought(folder: Path) -> Encoder:
+    """Return vectors of an encoder of one's own: of items by item_id, of queries by query."""
+    items = pq.read_table(folder / "items.parquet").sort_by("item_id").to_pydict()
+    queries = pq.read_table(folder / "queries.parquet").to_pydict()
+    known = dict(zip(queries["query"], queries["vector"], strict=True))
+
+    def of_query(query: str) -> NDArray[np.float32]:
+        return unit_rows(np.array([known[query]]))[0]
+
+    return Encoder(folder.name, unit_rows(np.array(items["vector"])), of_query)
+
+
+def fused(space: Space, encoder: Encoder, gram_boost: float) -> dict[str, Search]:
+    """Return searches by words and the vectors of an encoder."""
+    space = replace(space, vectors=VectorIndex(encoder.vectors, path=None))
 
     def by(weight: float | None) -> Search:
         boosts = {**BOOSTS, GRAMS: gram_boost}
         search = PinSearch(SearchSettings(boosts=boosts, vector_weight=weight or 1.0))
 
         def find(query: str) -> Sequence[int]:
-            (vector,) = unit_rows(latent.transform(vectorizer.transform([query])))
+            vector = encoder.of_query(query)
             terms = search.terms_of_query(query, "en") if weight is not None else []
             if not vector.any() and not terms:
                 return []
@@ -168,9 +196,9 @@ def fused(
 
         return find
 
-    found = {"vectors alone (LSA)": by(None)}
-    for weight in (0.25, 0.5, 1.0):
-        found[f"words, grams and vectors, fused, vectors count {weight:g}"] = by(weight)
+    found = {f"vectors alone ({encoder.name})": by(None)}
+    for weight in (0.5, 1.0, 2.0):
+        found[f"words and vectors ({encoder.name}) fused, vectors count {weight:g}"] = by(weight)
     return found
 
 

@@ -37,13 +37,40 @@ T = TypeVar("T")
 Neighbours = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
+class ChangedRows:
+    """Rows of pins that changed; as a sorted array, made again only after there was a new one."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._rows: set[int] = set()
+        self._sorted: NDArray[np.int32] | None = None
+
+    def add(self, row: int) -> None:
+        """Take a row in."""
+        if row not in self._rows:
+            self._rows.add(row)
+            self._sorted = None
+
+    def sorted(self) -> NDArray[np.int32]:
+        """Return them, int32[m], ascending; under the lock of whoever adds."""
+        if self._sorted is None:
+            self._sorted = np.array(sorted(self._rows), np.int32)
+        return self._sorted
+
+
 @dataclass(slots=True)
 class _Scanned:
-    """Vectors in the order they came; a row's last one counts."""
+    """Vectors in the order they came; a row's last one is current."""
 
     rows: NDArray[np.int32]
     vectors: NDArray[np.float32]
+    is_current: NDArray[np.bool_]
     count: int = 0
+
+    @classmethod
+    def with_room(cls, room: int, dimension: int) -> _Scanned:
+        rows, vectors = np.empty(room, np.int32), np.empty((room, dimension), np.float32)
+        return cls(rows, vectors, np.zeros(room, np.bool_))
 
 
 class LiveVectorsOf:
@@ -57,7 +84,7 @@ class LiveVectorsOf:
         self._read = read
         self._kept: _Scanned | None = None
         self._place: dict[int, int] = {}
-        self._replaced: set[int] = set()
+        self._replaced = ChangedRows()
         self._lock = Lock()
 
     def apply(self, changes: LiveChanges) -> None:
@@ -67,7 +94,7 @@ class LiveVectorsOf:
             with self._lock:
                 if pin.is_removed:
                     self._replaced.add(pin.row)
-                    self._place.pop(pin.row, None)
+                    self._forget(pin.row)
                 elif vector is not None:
                     self._add(pin.row, vector)
 
@@ -84,28 +111,39 @@ class LiveVectorsOf:
         """
         with self._lock:
             kept = self._kept
-            places = np.fromiter(self._place.values(), np.int64, len(self._place))
-        if kept is None or not len(places) or kept.vectors.shape[1] != len(query) or count <= 0:
+            known = 0 if kept is None else kept.count
+        if kept is None or kept.vectors.shape[1] != len(query) or count <= 0:
             return np.empty(0, np.int32), np.empty(0, np.float32)
-        rows, cosines = kept.rows[places], kept.vectors[places] @ query
-        order = np.lexsort((rows, -cosines))[:count]
+        places = np.flatnonzero(kept.is_current[:known])
+        rows = kept.rows[places]
+        cosines = np.asarray((kept.vectors[:known] @ query)[places], np.float32)
+        if count < len(rows):
+            best = np.argpartition(-cosines, count - 1)[:count]
+            rows, cosines = rows[best], cosines[best]
+        order = np.lexsort((rows, -cosines))
         return rows[order], cosines[order]
 
     def replaced(self) -> NDArray[np.int32]:
         """Return the rows of which the generation holds an old vector, int32[m], ascending."""
         with self._lock:
-            return np.array(sorted(self._replaced), np.int32)
+            return self._replaced.sorted()
+
+    def _forget(self, row: int) -> None:
+        place = self._place.pop(row, None)
+        if place is not None and self._kept is not None:
+            self._kept.is_current[place] = False
 
     def _add(self, row: int, vector: NDArray[np.float32]) -> None:
         kept = self._kept
         if kept is None:
-            room = np.empty((_ROOM_AT_FIRST, len(vector)), np.float32)
-            kept = self._kept = _Scanned(np.empty(_ROOM_AT_FIRST, np.int32), room)
+            kept = self._kept = _Scanned.with_room(_ROOM_AT_FIRST, len(vector))
         if len(vector) != kept.vectors.shape[1]:
             return  # refused where it came in; a space has one dimension
         if kept.count == len(kept.rows):
             kept = self._kept = _grown(kept, self._place)
+        self._forget(row)
         kept.rows[kept.count], kept.vectors[kept.count] = row, vector
+        kept.is_current[kept.count] = True
         self._place[row] = kept.count
         self._replaced.add(row)
         kept.count += 1
@@ -184,8 +222,12 @@ def _grown(kept: _Scanned, place: dict[int, int]) -> _Scanned:
     """Move what still counts to a longer array; *place* follows."""
     places = list(place.values())
     room = min(max(_ROOM_AT_FIRST, 2 * len(places)), len(places) + _ROOM_MAX)
-    rows = np.empty(room, np.int32)
-    vectors = np.empty((room, kept.vectors.shape[1]), np.float32)
-    rows[: len(places)], vectors[: len(places)] = kept.rows[places], kept.vectors[places]
+    grown = _Scanned.with_room(room, kept.vectors.shape[1])
+    grown.count = len(places)
+    grown.rows[: len(places)], grown.vectors[: len(places)] = (
+        kept.rows[places],
+        kept.vectors[places],
+    )
+    grown.is_current[: len(places)] = True
     place.update({row: at for at, row in enumerate(place)})
-    return _Scanned(rows, vectors, len(places))
+    return grown

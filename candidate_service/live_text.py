@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_service.content_vectors import LiveVectorsOf
+from candidate_service.content_vectors import ChangedRows, LiveVectorsOf
 from candidate_service.live.segment import LiveChanges, LivePin, LiveSave
 from candidate_service.text_analysis import stems
 from candidate_service.text_index import (
@@ -64,7 +64,7 @@ class LiveText:
         self._lengths: dict[tuple[str, int], int] = {}
         self._terms: dict[int, dict[str, Counter[str]]] = {}
         self._texts: dict[int, PinText] = {}
-        self._replaced: set[int] = set()
+        self._replaced = ChangedRows()
         self._titles: dict[str, tuple[int, str]] = {}
         self._lock = Lock()
         self.vectors = LiveVectorsOf(lambda pin: pin.text_vector)
@@ -100,7 +100,7 @@ class LiveText:
             lengths = {
                 (key[0], row): self._lengths[key[0], row] for key, rows in held for row, _ in rows
             }
-            replaced = np.array(sorted(self._replaced), np.int32)
+            replaced = self._replaced.sorted()
             live_count = len(self._terms)
         total: dict[int, float] = {}
         document_count = (sealed.document_count if sealed else 0) + live_count

@@ -186,8 +186,10 @@ class PinSearch:
         if index is None:
             return _nothing()
         if allowed is not None:
-            within = np.flatnonzero(allowed[: index.pin_count]).astype(np.int32)
-            if len(within) <= min(self.settings.few_row_count, index.pin_count // RARE_SHARE):
+            known = allowed[: index.pin_count]
+            few = min(self.settings.few_row_count, index.pin_count // RARE_SHARE)
+            if np.count_nonzero(known) <= few:
+                within = np.flatnonzero(known).astype(np.int32)
                 within = within[~is_in(within, replaced) & ~is_in(within, space.unwanted)]
                 return index.find(terms, count, within=within)
         asked = count + min(count, len(replaced) + len(space.unwanted))
