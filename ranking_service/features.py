@@ -51,6 +51,22 @@ RATE_OFFSET: Final = 10.0
 """Actions that every pin is given before a share of them is taken. Guess."""
 
 _COLUMN: Final = {name: column for column, name in enumerate(FEATURE_NAMES)}
+_SINGLES: Final = (
+    "query_cosine",
+    "last_save_cosine",
+    "last_click_cosine",
+    "last_long_click_cosine",
+)
+_DIRECTIONS: Final = ("history_cosine_mean", "history_regression", "history_interest")
+_OWN_BOARDS: Final = (
+    "history_item_neighbours",
+    "history_walk",
+    "history_small_boards",
+    "history_user_neighbours",
+    "history_closest_board",
+    "history_board_share",
+    "history_pair_share",
+)
 _DECAYED: Final = tuple(name for name in STATISTIC_COUNTS if name.startswith("decayed_"))
 
 
@@ -90,16 +106,16 @@ def _put(out: NDArray[np.float32], name: str, values: Any) -> None:
 
 def _fill_sources(out: NDArray[np.float32], pool: Pool) -> None:
     """Rank and score in each source, and how much the sources agree."""
-    is_proposed = pool.ranks >= 0
-    tops = np.where(pool.top_scores > 0, pool.top_scores, np.float32(1.0))
-    for column, source in enumerate(pool.sources):
-        if source in NAMED_SOURCES:
-            ranks, proposed = pool.ranks[:, column], is_proposed[:, column]
-            _put(out, f"{source}_rank", np.where(proposed, 1.0 / (1.0 + np.abs(ranks)), 0.0))
-            _put(out, f"{source}_score", pool.scores[:, column] / tops[column])
-    _put(out, "source_count", is_proposed.sum(axis=1))
-    fused = np.where(is_proposed, RANK_OFFSET / (RANK_OFFSET + pool.ranks), 0.0)
-    _put(out, "rank_fusion", fused.sum(axis=1))
+    overlap_kernels.source_features(
+        pool.ranks,
+        pool.scores,
+        pool.top_scores,
+        np.array([_COLUMN.get(f"{source}_rank", -1) for source in pool.sources], np.int64),
+        np.array([_COLUMN.get(f"{source}_score", -1) for source in pool.sources], np.int64),
+        (_COLUMN["source_count"], _COLUMN["rank_fusion"]),
+        RANK_OFFSET,
+        out,
+    )
 
 
 def _fill_situation(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
@@ -117,66 +133,65 @@ def _fill_situation(out: NDArray[np.float32], pool: Pool, context: FeatureContex
 
 
 def _fill_vectors(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
-    """Cosines to the user's medoids, to the query pin and to the user's own pins."""
+    """Cosines to the user's medoids, to single pins, and to the user's own pins."""
     vectors = context.world.vectors
-    if vectors is None or not len(vectors):
+    if vectors is None or not len(vectors) or not len(pool):
         return
     known, young = context.split(pool.rows, len(vectors))
     tables = [(vectors, known)]
     if context.world.live is not None and (young >= 0).any():
         tables.append((context.world.live.vectors, young))
     _put(out, "has_vector", _sum(kernels.has_vector(table, rows) for table, rows in tables))
-    behind = context.vectors_of(pool.queried_rows)
-    places = pool.query_behind()
-    _put(
-        out,
-        "behind_cosine",
-        _sum(overlap_kernels.paired_cosines(table, rows, behind, places) for table, rows in tables),
-    )
-    _fill_singles(out, tables, context)
-    if context.medoid_rows.size and len(pool):
-        targets = context.vectors_of(context.medoid_rows)
-        cosines = _sum(kernels.cosines(table, rows, targets) for table, rows in tables)
-        nearest = cosines.argmax(axis=1)
-        _put(out, "medoid_cosine_max", np.take_along_axis(cosines, nearest[:, None], 1)[:, 0])
-        _put(out, "medoid_cosine_mean", kernels.weighted_sums(cosines, context.importances))
-        _put(out, "medoid_importance", context.importances[nearest])
-    if context.history_rows.size:
-        _fill_own_pins(out, tables, context)
-
-
-def _fill_singles(out: NDArray[np.float32], tables: Any, context: FeatureContext) -> None:
-    """Cosines to single pins: the query pin, the newest save, click and long click."""
-    names = ("query_cosine", "last_save_cosine", "last_click_cosine", "last_long_click_cosine")
-    singles = np.array([context.query_row, *context.last_rows], np.int32)
-    wanted = np.flatnonzero(singles >= 0)
-    if wanted.size:
-        targets = context.vectors_of(singles[wanted])
-        cosines = _sum(kernels.cosines(table, rows, targets) for table, rows in tables)
-        for place, name in enumerate(wanted.tolist()):
-            _put(out, names[name], cosines[:, place])
-
-
-def _fill_own_pins(out: NDArray[np.float32], tables: Any, context: FeatureContext) -> None:
-    """Cosines to the closest of the user's own pins, and to directions made from all of them."""
-    own = context.vectors_of(context.history_rows)
-    own = own[(own != 0).any(axis=1)]
-    if not len(own):
+    behind, places = context.vectors_of(pool.queried_rows), pool.query_behind()
+    paired = overlap_kernels.paired_cosines
+    _put(out, "behind_cosine", _sum(paired(table, rows, behind, places) for table, rows in tables))
+    groups = _targets(context)
+    if not groups:
         return
-    near = np.ascontiguousarray(own[:NEAR_COUNT_MAX])
-    found = _sum(overlap_kernels.closest(table, rows, near) for table, rows in tables)
-    _put(out, "history_cosine_max", found[:, 0])
-    _put(out, "history_cosine_squares", found[:, 1])
-    geometry = context.world.side.geometry
-    directions = own.mean(axis=0)[None] if geometry is None else geometry.directions(own)
-    cosines = _sum(kernels.cosines(table, rows, directions) for table, rows in tables)
-    names = ("history_cosine_mean", "history_regression", "history_interest")
-    for column, name in zip(range(cosines.shape[1]), names, strict=False):
-        _put(out, name, cosines[:, column])
+    # All targets in one pass: what costs is to fetch the candidates' vectors.
+    targets = np.concatenate(list(groups.values()))
+    cosines = _sum(kernels.cosines(table, rows, targets) for table, rows in tables)
+    ends = np.cumsum([len(group) for group in groups.values()]).tolist()
+    spans = dict(zip(groups, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+    for name, (begin, end) in spans.items():
+        if name == "medoids":
+            found = overlap_kernels.nearest(cosines, begin, end, context.importances)
+            _put(out, "medoid_cosine_max", found[:, 0])
+            _put(out, "medoid_importance", found[:, 1])
+            _put(out, "medoid_cosine_mean", found[:, 2])
+        elif name == "own":
+            found = overlap_kernels.closest(cosines, begin, end)
+            _put(out, "history_cosine_max", found[:, 0])
+            _put(out, "history_cosine_squares", found[:, 1])
+        elif name == "session":
+            _put(out, "session_cosine_max", overlap_kernels.closest(cosines, begin, end)[:, 0])
+        elif name == "directions":
+            for column, feature in zip(range(begin, end), _DIRECTIONS, strict=False):
+                _put(out, feature, cosines[:, column])
+        else:
+            _put(out, name, cosines[:, begin])
+
+
+def _targets(context: FeatureContext) -> dict[str, NDArray[np.float32]]:
+    """The vectors that candidates are compared with, by what they are; none that is empty."""
+    groups: dict[str, NDArray[np.float32]] = {}
+    singles = np.array([context.query_row, *context.last_rows], np.int32)
+    for place in np.flatnonzero(singles >= 0).tolist():
+        groups[_SINGLES[place]] = context.vectors_of(singles[place : place + 1])
+    if context.medoid_rows.size:
+        groups["medoids"] = context.vectors_of(context.medoid_rows)
     if context.session_rows.size:
-        session = context.vectors_of(context.session_rows)
-        found = _sum(overlap_kernels.closest(table, rows, session) for table, rows in tables)
-        _put(out, "session_cosine_max", found[:, 0])
+        groups["session"] = context.vectors_of(context.session_rows)
+    if context.history_rows.size:
+        own = context.vectors_of(context.history_rows)
+        own = own[(own != 0).any(axis=1)]
+        if len(own):
+            geometry = context.world.side.geometry
+            groups["own"] = own[:NEAR_COUNT_MAX]
+            groups["directions"] = (
+                own.mean(axis=0)[None] if geometry is None else geometry.directions(own)
+            )
+    return groups
 
 
 def _fill_boards(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:
@@ -184,31 +199,27 @@ def _fill_boards(out: NDArray[np.float32], pool: Pool, context: FeatureContext) 
     graph = context.world.side.graph
     if graph is None or not len(pool):
         return
-    own = (
-        "history_item_neighbours",
-        "history_walk",
-        "history_small_boards",
-        "history_user_neighbours",
-        "history_closest_board",
-        "history_board_share",
-        "history_pair_share",
-    )
     query = np.array([context.query_row] if context.query_row >= 0 else [], np.int32)
-    for rows, names in (
-        (context.history_rows, own),
+    sets = (
+        (context.history_rows, _OWN_BOARDS),
         (query, ("query_cooccurrence", "query_walk")),
         (context.session_rows, ("session_cooccurrence", "session_walk")),
         (context.board_rows, ("board_cooccurrence_own", "board_walk")),
-    ):
-        if not rows.size:
-            continue
-        edges = (graph.pin_offsets, graph.pin_boards)
-        keys, values = overlap_kernels.board_overlap(rows, *edges, BOARDS_PER_PIN_MAX)
-        scores = overlap_kernels.overlap_scores(
-            pool.rows, keys, values, rows.size, *edges, graph.board_offsets, BOARDS_PER_PIN_MAX
-        )
-        for column, name in enumerate(names):
-            _put(out, name, scores[:, column])
+    )
+    given = [(rows, names) for rows, names in sets if rows.size]
+    if not given:
+        return
+    starts = np.cumsum([0, *(rows.size for rows, _ in given)]).astype(np.int64)
+    edges = (graph.pin_offsets, graph.pin_boards)
+    table = overlap_kernels.board_overlap(
+        np.concatenate([rows for rows, _ in given]), starts, *edges, BOARDS_PER_PIN_MAX
+    )
+    scores = overlap_kernels.overlap_scores(
+        pool.rows, *table, starts, *edges, graph.board_offsets, BOARDS_PER_PIN_MAX
+    )
+    for number, (_, names) in enumerate(given):
+        first = _COLUMN[names[0]]  # the columns of a set stand side by side
+        out[:, first : first + len(names)] = scores[:, number, : len(names)]
 
 
 def _fill_history(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:

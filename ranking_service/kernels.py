@@ -185,19 +185,32 @@ def cosines(
     Returns:
         float32[n, m] in [-1, 1] but for rounding; 0 where either side is zero.
 
-    Cost: O(n m d), about 50 us for 500 rows, 16 targets, 128 dimensions.
+    Cost: O(n m d), about 0.15 ms for 1,000 rows, 77 targets, 128 dimensions.
     """
     n, m, d = rows.size, targets.shape[0], targets.shape[1]
     result = np.zeros((n, m), np.float32)
+    padded = np.zeros((m + (-m) % 4, d), np.float32)
+    padded[:m] = targets
     for i in range(n):
         row = rows[i]
         if row < 0:
             continue
-        for j in range(m):
-            dot = np.float32(0.0)
+        # Four targets at a time: a value of the row is fetched once for four products.
+        for j in range(0, m, 4):
+            s0, s1, s2, s3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
             for k in range(d):
-                dot += vectors[row, k] * targets[j, k]
-            result[i, j] = dot
+                x = vectors[row, k]
+                s0 += x * padded[j, k]
+                s1 += x * padded[j + 1, k]
+                s2 += x * padded[j + 2, k]
+                s3 += x * padded[j + 3, k]
+            result[i, j] = s0
+            if j + 1 < m:
+                result[i, j + 1] = s1
+            if j + 2 < m:
+                result[i, j + 2] = s2
+            if j + 3 < m:
+                result[i, j + 3] = s3
     return result
 
 

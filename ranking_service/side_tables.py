@@ -7,7 +7,7 @@ well, so that given pins (RankPins) can be compared as well as proposed ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
@@ -154,11 +154,18 @@ class PinWords:
         offsets: Where each pin's words start, int64[N + 1].
         codes: int32[t].
         code_by_word: Number of each word.
+        code_count: One more than the largest number.
     """
 
     offsets: NDArray[np.int64]
     codes: NDArray[np.int32]
     code_by_word: Mapping[str, int]
+    code_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count once what every request needs."""
+        most = max(self.code_by_word.values(), default=-1)
+        object.__setattr__(self, "code_count", most + 1)
 
     @classmethod
     def open(cls, generation: Generation) -> Self:
@@ -192,11 +199,6 @@ class PinWords:
         named = {word: code for code, word in enumerate(words.dictionary.to_pylist())}
         codes[codes == named.pop("", -2)] = -1
         return cls(offsets, codes, named)
-
-    @property
-    def code_count(self) -> int:
-        """One more than the largest code."""
-        return max(self.code_by_word.values(), default=-1) + 1
 
     def codes_of(self, texts: tuple[str, ...]) -> NDArray[np.int32]:
         """Distinct known words of some texts, int32[w]."""
