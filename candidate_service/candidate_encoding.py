@@ -318,7 +318,7 @@ def encode_sources(
         return answer
     answer.pin_count = len(now.catalogue)
     answer.catalogue_generation = now.generation
-    answer.live_change_count = now.live.change_count
+    answer.live_change_count = now.live.unfolded_count
     if (time_us := as_of_us([catalogue.ARTIFACT])) is not None:
         answer.catalogue_as_of_time.FromMicroseconds(time_us)
     return answer

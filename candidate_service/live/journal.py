@@ -122,7 +122,7 @@ class LiveJournal:
 
     def change_count(self) -> int:
         """Return how many changes there were since the catalogue that serves."""
-        return self.serving.segment.change_count
+        return self.serving.segment.unfolded_count
 
     def pin_count(self) -> int:
         """Return how many pins are younger than that catalogue."""

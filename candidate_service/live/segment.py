@@ -157,6 +157,7 @@ class LiveSegment:
         self._pins: dict[int, LivePin] = {}
         self._saves: dict[str, LiveSave] = {}
         self._change_count = 0
+        self._folded_count = 0
         self._removed: NDArray[np.bool_] | None = None
         self._expirations: list[tuple[int, int]] = []  # a heap of (time, row)
         if catalogue is not None:
@@ -169,8 +170,13 @@ class LiveSegment:
 
     @property
     def change_count(self) -> int:
-        """Changes of pins and saves since the generation."""
+        """Changes that the parts were given; 0: nothing changed that any artifact may lack."""
         return self._change_count
+
+    @property
+    def unfolded_count(self) -> int:
+        """Changes of pins and saves since the catalogue's generation."""
+        return self._change_count - self._folded_count
 
     @property
     def removed(self) -> NDArray[np.bool_] | None:
@@ -254,7 +260,8 @@ class LiveSegment:
                 part.apply(changes)
             except Exception:  # noqa: BLE001  what was acknowledged must reach the other parts
                 _log.exception("live.part_failed", part=type(part).__name__)
-        self._change_count += len(changes.pins) + len(changes.saves) - folded_count
+        self._change_count += len(changes.pins) + len(changes.saves)
+        self._folded_count += folded_count
 
     def expire(self, now_us: int) -> int:
         """Let pins vanish whose time has come, return how many; the writer's thread calls it."""

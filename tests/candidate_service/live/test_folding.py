@@ -304,13 +304,28 @@ class TestFolding:
         site.build()
 
         served = site.artifacts.served()
-        assert served.live.change_count == 0
+        assert served.live.unfolded_count == 0
         assert served.catalogue.ids.ids(range(4)) == ["a", "b", "c", "x"]
         assert site.known("a") == {"title": "Pin a", "is_removed": False, "attributes": {"k": "v"}}
         assert site.known("b")["is_removed"]
         (x,) = served.catalogue.known_of(np.array([3], np.int32)).to_pylist()
         assert (x["title"], x["image_hash"], x["quality"]) == ("X", 2**64 - 1, 0.25)
         assert site.boards() == {"b": {"b"}, "c": {"a", "x"}}
+
+    def test_parts_get_what_an_older_artifact_lacks(self, site: Site) -> None:
+        """A graph is built after the catalogue: until then its part must have the saves."""
+        site.saves(("s", "c", "x"))
+        site.export()
+        site.build()  # the index of saves that serves at the swap is still the old one
+
+        live = site.artifacts.served().live
+        assert (live.change_count, live.unfolded_count) == (2, 0)
+        assert live.save("s") is not None
+
+        site.build()
+        live = site.artifacts.served().live
+        assert live.change_count == 0
+        assert live.save("s") is None
 
     def test_exporting_again_changes_nothing(self, site: Site) -> None:
         """Also when the note of how far it came was lost."""
