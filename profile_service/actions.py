@@ -258,16 +258,23 @@ def acted_pins(actions: ActionColumns, limit: int) -> tuple[list[str], list[str]
     return list(acted), [pin_id for pin_id, is_hidden in acted.items() if is_hidden]
 
 
-def recent_actions(actions: ActionColumns, limit: int) -> ActionColumns:
+def recent_actions(
+    actions: ActionColumns, limit: int, *, dropped: NDArray[np.bool_] | None = None
+) -> ActionColumns:
     """
     The newest actions that speak for an interest (`evidence`), at most *limit*, newest first.
 
     Args:
         actions: Oldest first.
         limit: How many at the most; 0 gives none.
+        dropped: Actions to leave out, bool[n]; None = none.
     """
-    rows = np.flatnonzero(evidence(actions)) if limit else np.empty(0, np.int64)
-    return actions.take(rows[::-1][:limit])
+    if not limit:
+        return actions.take(np.empty(0, np.int64))
+    kept = evidence(actions)
+    if dropped is not None:
+        kept &= ~dropped
+    return actions.take(np.flatnonzero(kept)[::-1][:limit])
 
 
 def actions_in(columns: ActionColumns, user_id: str) -> list[Action]:

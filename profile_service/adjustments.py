@@ -126,6 +126,20 @@ def forgotten(
     return gone
 
 
+def unwanted(
+    pin_ids: Sequence[str],
+    adjustments: Sequence[Adjustment],
+    space: PinSpace,
+    *,
+    alpha: float,
+) -> NDArray[np.bool_]:
+    """Tell which pins belong to an interest that is muted, bool[n]."""
+    muted = [one.pin_id for one in adjustments if one.kind is AdjustmentKind.MUTE]
+    if not muted or not pin_ids:
+        return np.zeros(len(pin_ids), np.bool_)
+    return _falls_into(muted, pin_ids, np.ones(len(pin_ids), np.int64), space, alpha)
+
+
 def _falls_into(
     pins: Sequence[str],
     medoids: Sequence[str],

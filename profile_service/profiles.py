@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from profile_service.actions import ActionColumns, acted_pins, actions_in, join, recent_actions
-from profile_service.adjustments import PinSpace
+from profile_service.adjustments import Adjustment, PinSpace, forgotten, unwanted
 from profile_service.codec import Erasure
 from profile_service.erasure import ErasedStore, UserRecords, receipt, verified
 from profile_service.generation_store import ProfileStore
@@ -79,6 +80,7 @@ class Profiles:
         """
         known = self._read(user_id, self._online_action_count_max)
         declared = self._log.declared_by(user_id)
+        adjustments = self._log.adjustments_by(user_id)
         clusters, origins = fold(
             known.batch,
             known.online,
@@ -86,7 +88,7 @@ class Profiles:
             self._space(),
             self._rules,
             now=now,
-            adjustments=self._log.adjustments_by(user_id),
+            adjustments=adjustments,
         )
         top = np.arange(min(cluster_limit, len(clusters)))
         acted: list[str] = []
@@ -104,10 +106,29 @@ class Profiles:
             online_action_count=len(known.online),
             acted_pin_ids=acted,
             hidden_pin_ids=hidden,
-            recent=recent_actions(everything, recent_limit),
-            declared_pin_ids=declared.pin_ids if declared else (),
+            recent=recent_actions(
+                everything, recent_limit, dropped=self._dropped(everything, adjustments)
+            ),
+            declared_pin_ids=self._wanted(declared.pin_ids if declared else (), adjustments),
             attributes=self._log.attributes_of(user_id),
         )
+
+    def _dropped(
+        self, actions: ActionColumns, adjustments: Sequence[Adjustment]
+    ) -> NDArray[np.bool_] | None:
+        """Which actions belong to interests that the user muted or had forgotten."""
+        if not adjustments or not len(actions):
+            return None
+        space, alpha = self._space(), self._rules.alpha
+        gone = forgotten(actions, adjustments, space, alpha=alpha)
+        return gone | unwanted(actions.pin_ids, adjustments, space, alpha=alpha)
+
+    def _wanted(self, pin_ids: Sequence[str], adjustments: Sequence[Adjustment]) -> Sequence[str]:
+        """Declared pins without those of muted interests."""
+        if not adjustments:
+            return pin_ids
+        muted = unwanted(pin_ids, adjustments, self._space(), alpha=self._rules.alpha)
+        return [pin_id for pin_id, is_muted in zip(pin_ids, muted, strict=True) if not is_muted]
 
     def history(self, user_id: str, limit: int) -> tuple[ActionColumns, bool]:
         """

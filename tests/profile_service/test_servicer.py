@@ -309,10 +309,13 @@ def test_attributes_are_told_as_they_were_last_stored(tmp_path: Path) -> None:
 def test_adjustments_reach_the_next_answer(tmp_path: Path) -> None:
     """Mute, take it back, forget: each shows at once."""
     publish_pins(tmp_path)
-    get = pb.GetProfileRequest(user_id="anna")
+    get = pb.GetProfileRequest(user_id="anna", recent_action_count_max=9)
+    recents = []
 
     def medoids() -> list[str]:
-        return [found.medoid_pin_id for found in stub.GetProfile(get).profile.clusters]
+        profile = stub.GetProfile(get).profile
+        recents.append([found.pin_id for found in profile.recent_actions])
+        return [found.medoid_pin_id for found in profile.clusters]
 
     def adjust(kind: str) -> None:
         stub.AdjustCluster(
@@ -335,6 +338,7 @@ def test_adjustments_reach_the_next_answer(tmp_path: Path) -> None:
             stub.AdjustCluster, pb.AdjustClusterRequest(user_id="anna", medoid_pin_id="tea")
         )
 
+    assert [sorted(found) for found in recents] == [sorted(found) for found in seen]
     assert [sorted(found) for found in seen] == [
         ["car", "tea"],
         ["car"],
