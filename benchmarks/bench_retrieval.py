@@ -33,7 +33,7 @@ from candidate_service.artifacts import Artifacts
 from candidate_service.candidate import CandidateQuery, Stop
 from candidate_service.candidate_encoding import decode_limits, decode_pins, decode_query
 from candidate_service.config import CandidateConfig
-from candidate_service.filters import Allowed
+from candidate_service.filters import Allowed, Filters
 from candidate_service.graph_access import walker_of
 from candidate_service.retrieval import EnabledSource, Retrieval
 from candidate_service.server import (
@@ -92,8 +92,11 @@ class Service:
         self.retrieval = Retrieval(
             ready, thread_count=4, stuck_count_max=2, grace_s=1.0, clock=time.monotonic
         )
-        self.journal = open_journal(self.config, self.artifacts, live_parts(plugins))
-        parts = build_parts(self.config, self.artifacts, self.retrieval, self.journal, metrics)
+        filters = Filters({}, mask_count_max=8)
+        self.journal = open_journal(self.config, self.artifacts, live_parts(plugins, filters))
+        parts = build_parts(
+            self.config, self.artifacts, self.retrieval, self.journal, filters, metrics
+        )
         self.limits = call_limits(self.config)
         self.servicer = CandidateServicer(parts, self.limits)
         self.artifacts.follow(self.journal)

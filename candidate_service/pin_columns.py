@@ -132,6 +132,21 @@ class PinColumns:
             [np.empty(0, np.intp), *(order[ends[code] : ends[code + 1]] for code in codes)]
         )
 
+    def make_same(self, other: PinColumns) -> None:
+        """Make the columns that another one's callers asked for, so that nobody waits for them."""
+        with other._lock:
+            made = list(other._made)
+        makers: dict[str, Callable[[str], object]] = {
+            "words": self.words,
+            "sets": self.sets,
+            "numbers": self.numbers,
+            "attribute": self.attribute,
+            "order": lambda name: self.rows_of_word(name, []),
+        }
+        for key in made:
+            kind, _, name = key.partition(":")
+            makers[kind](name)
+
     @cached_property
     def _flat_attributes(self) -> tuple[NDArray[np.int32], pa.Array, pa.Array]:
         column = self._column("attributes")

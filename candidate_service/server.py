@@ -88,9 +88,10 @@ def build(config: CandidateConfig) -> Server:
         clock=time.monotonic,
         on_outcome=outcome_recorder(metrics),
     )
-    journal = open_journal(config, artifacts, live_parts(plugins))
+    filters = Filters(config.filters, mask_count_max=config.filter_cached_mask_count)
+    journal = open_journal(config, artifacts, live_parts(plugins, filters))
     watch_journal(journal, metrics)
-    parts = build_parts(config, artifacts, retrieval, journal, metrics)
+    parts = build_parts(config, artifacts, retrieval, journal, filters, metrics)
     servicer = CandidateServicer(parts, call_limits(config))
     artifacts.follow(journal)
     watcher = GenerationWatcher(artifacts.lives(), config.generation_poll_seconds)
@@ -125,6 +126,7 @@ def build_parts(
     artifacts: Artifacts,
     retrieval: Retrieval,
     journal: LiveJournal,
+    filters: Filters,
     metrics: Metrics,
 ) -> Parts:
     """Put together what the verbs answer from."""
@@ -145,7 +147,7 @@ def build_parts(
             Erasures(journal, config.data_root),
         ),
         retrieval=retrieval,
-        filters=Filters(config.filters, mask_count_max=config.filter_cached_mask_count),
+        filters=filters,
         board_groups=BoardGroups(lambda: walker().graph),
         duplicates=duplicates_of(artifacts),
         as_of_us=partial(oldest_data_us, artifacts),
@@ -182,12 +184,19 @@ def _enabled(plugin: SourcePlugin, context: SourceContext) -> EnabledSource:
     )
 
 
-def live_parts(plugins: Sequence[SourcePlugin]) -> list[Callable[[Catalogue], LivePart]]:
+def live_parts(
+    plugins: Sequence[SourcePlugin], filters: Filters
+) -> list[Callable[[Catalogue], LivePart]]:
     """Return what makes the parts of a segment: those of the sources, and the filters' own."""
+
+    def columns(catalogue: Catalogue) -> LivePart:
+        filters.prepare(catalogue)  # a segment is made before its catalogue serves
+        return LiveColumns(len(catalogue))
+
     made: list[Callable[[Catalogue], LivePart]] = [
         plugin.live_part for plugin in plugins if plugin.live_part is not None
     ]
-    return [*made, lambda catalogue: LiveColumns(len(catalogue))]
+    return [*made, columns]
 
 
 def vectors_of(artifacts: Artifacts) -> Callable[[], VectorTable]:

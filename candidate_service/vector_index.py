@@ -162,8 +162,8 @@ class VectorIndex:
             vectors: float32[n, d] by catalogue row, unit or zero rows.
             path: The graph over them; None = scan.
             expansion_search: Search effort from the manifest; needed with a graph.
-            findable: Rows that may be found, bool[n]; None = all that have a vector. From the
-                others can be searched all the same.
+            findable: Rows that may be found, bool[n], each with a vector; None = all that have one.
+                From the others can be searched all the same.
             number_type: How the graph keeps numbers.
             is_learned: Whether the vectors were learned from saves.
 
@@ -177,10 +177,8 @@ class VectorIndex:
         self._number_type = number_type
         self._local = threading.local()
         self._opening = threading.Lock()
-        rows = present_rows(vectors)
-        if findable is not None:
-            rows = rows[findable[rows]]
-        self._rows = rows
+        rows = present_rows(vectors) if findable is None else np.flatnonzero(findable)
+        self._rows = rows = rows.astype(np.int32)
         self._findable = np.zeros(len(vectors), np.bool_)
         self._findable[rows] = True
         self._scanned = np.empty((0, vectors.shape[1]), np.float32)

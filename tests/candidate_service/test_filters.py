@@ -276,6 +276,28 @@ def test_only_two_generations_are_kept() -> None:
     assert len(filters._generations) == 2
 
 
+def test_prepared_columns_are_used() -> None:
+    """What is made before a switch is what serves after it; and says what it should."""
+    filters = Filters({}, mask_count_max=2)
+    catalogue, live = make_world()
+    wanted = Wanted(NODES['language = "JA"'])
+    for text in ('topics : "food"', "attributes.price < 20", "quality <= 0.3"):
+        if text in NODES:
+            allowed(filters, catalogue, live, Wanted(NODES[text], ("o1",)))
+    allowed(filters, catalogue, live, wanted)
+    catalogue, live = make_world()
+    filters.prepare(catalogue)
+    assert filters._prepared is not None
+    made = ["attribute:price", "numbers:quality", "order:owner_id", "sets:topics"]
+    assert set(made) <= set(filters._prepared[1]._made)
+
+    found = allowed(filters, catalogue, live, wanted)
+
+    assert found == [True, False, True, True, False]
+    assert filters._generations[0].columns is filters._prepared[1]
+    assert "words:language" in filters._prepared[1]._made
+
+
 def test_named_filter_with_placeholder() -> None:
     """Both the named filter and the expression must hold."""
     filters = Filters({"market": "language = $language"}, mask_count_max=1)
