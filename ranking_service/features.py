@@ -86,7 +86,8 @@ def feature_rows(
 
     Cost: about 0.6 ms for 500 candidates, 16 medoids, 30 pins of the user, 128 dimensions.
     """
-    out = np.zeros((len(pool), len(FEATURE_NAMES)), np.float32)
+    # Column by column while it is filled, row by row for whoever reads it.
+    out = np.zeros((len(FEATURE_NAMES), len(pool)), np.float32).T
     _fill_sources(out, pool)
     _fill_situation(out, pool, context)
     _fill_vectors(out, pool, context)
@@ -97,7 +98,7 @@ def feature_rows(
     _fill_words(out, pool, context)
     if left_out:
         out[:, columns_of(left_out)] = 0.0
-    return out
+    return np.ascontiguousarray(out)
 
 
 def _put(out: NDArray[np.float32], name: str, values: Any) -> None:
