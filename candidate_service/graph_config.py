@@ -106,7 +106,8 @@ class GraphConfig(ServiceConfig):
         0.0,
         ge=0,
         le=1,
-        description="Chance that such a hop also keeps to the query pin's topic.",
+        description="Chance that such a hop keeps to the query pin's topic; above 0 from the next "
+        "graph on, which then knows topics.",
     )
     pixie_popularity_exponent: float = Field(
         0.4,

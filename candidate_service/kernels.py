@@ -114,9 +114,9 @@ def _sub_range(
     Return begin and degree of the neighbours that a hop keeps to; all of them if it keeps to none.
 
     Groups [first, last) of a node have ascending labels; group g begins at base + begins[g + shift]
-    and ends where the next one begins; counting labels below a bound needs no branch. With *coin* below ranges[0] the neighbours with labels in
-    [ranges[2], ranges[3]) are preferred, with *coin* below ranges[1] those in [ranges[4],
-    ranges[5]), if there are any.
+    and ends where the next one begins; counting labels below a bound needs no branch. With *coin*
+    below ranges[0] the neighbours with labels in [ranges[2], ranges[3]) are preferred, with *coin*
+    below ranges[1] those in [ranges[4], ranges[5]), if there are any.
     """
     is_narrow = coin < ranges[0]
     low = np.int32(ranges[2] if is_narrow else ranges[4])
@@ -218,6 +218,11 @@ def walk(
             break
         for k in range(K):
             draws[k] = _random(stream, i * K + k)
+        if bias is not None:
+            for k in range(K):
+                group = _U(pin_group_offsets[_U(positions[k])])
+                prefetch(pin_group_labels, group)
+                prefetch(pin_group_begins, group)
         for k in range(K):  # Choose a board: high half of a 32 x 32 bit product.
             pin = _U(positions[k])
             word = _U(0)
@@ -284,6 +289,11 @@ def walk(
                 prefetch(board_group_offsets, board)
             if live is not None:
                 prefetch(board_words, board)
+        if bias is not None:
+            for k in range(K):
+                group = _U(board_group_offsets[_U(positions[k])])
+                prefetch(board_group_labels, group)
+                prefetch(board_group_begins, group)
         for k in range(K):  # Choose a pin; what is left of the product decides on the restart.
             board = _U(positions[k])
             word = _U(0)

@@ -61,7 +61,8 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             pin_languages=pin_languages,
             languages=languages,
             pin_topics=_first_topics(topics),
-            topics=topic_names,
+            # Kept by the walks' setting: groups by topic cost memory and time where nobody asks.
+            topics=topic_names if config.pixie_topic_bias > 0 else (),
         )
         often = kept & (save_counts > 1)
         built.repeated_saves = dict(

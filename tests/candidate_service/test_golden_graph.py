@@ -42,7 +42,7 @@ def make_golden(data_root: Path) -> None:
     saves = [(board, f"pin{at}", NOW_US - 1 - at) for board, held in boards.items() for at in held]
     write_saves(data_root, [*saves, ("b0", "pin0", NOW_US - 9)])
     for job in (build_catalogue, build_graph):
-        context = make_context(data_root)
+        context = make_context(data_root, pixie_topic_bias=0.5)
         job.run(context)
         context.close()
 

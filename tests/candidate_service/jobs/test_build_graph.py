@@ -145,7 +145,8 @@ def test_topics_and_titles_come_with_the_graph(tmp_path: Path) -> None:
     write_saves(tmp_path, [("b", pin) for pin in "pqrst"])
     write_titles(tmp_path, [("b", "p", "Old", 1), ("b", "p", "New", 2)])
 
-    graph, generation = build(tmp_path, graph_topic_count_max=2)
+    assert build(tmp_path)[0].topics == {}  # nobody walks by topic
+    graph, generation = build(tmp_path, graph_topic_count_max=2, pixie_topic_bias=0.5)
 
     assert graph.topics == {"art": 0, "food": 1}
     assert generation.manifest.details["topics"] == ["art", "food"]
@@ -178,7 +179,7 @@ def test_topics_beyond_the_limit_are_not_known(tmp_path: Path) -> None:
     write_pins(tmp_path, [{"pin_id": "p", "topics": ["a"]}, {"pin_id": "q", "topics": ["b"]}])
     write_saves(tmp_path, [("b", "p"), ("b", "q")])
 
-    graph, _ = build(tmp_path, graph_topic_count_max=1)
+    graph, _ = build(tmp_path, graph_topic_count_max=1, pixie_topic_bias=0.5)
 
     assert graph.topics == {}
     assert graph.pin_groups is None
