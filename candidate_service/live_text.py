@@ -24,12 +24,15 @@ from candidate_service.text_index import (
     QueryTerm,
     TextIndex,
     inverse_frequency,
-    term_score,
+    term_scores,
     terms_of,
 )
 
 BOARD_WORD_COUNT_MAX: Final = 200
 """Words of board titles kept of a pin; a pin that is saved all day has heard them all by then."""
+
+_LENGTH_BITS: Final = 32
+_LENGTH_MASK: Final = (1 << _LENGTH_BITS) - 1
 
 _Key = tuple[str, str]
 
@@ -61,7 +64,6 @@ class LiveText:
     def __init__(self) -> None:
         """Start without changes."""
         self._postings: dict[_Key, dict[int, int]] = {}
-        self._lengths: dict[tuple[str, int], int] = {}
         self._terms: dict[int, dict[str, Counter[str]]] = {}
         self._texts: dict[int, PinText] = {}
         self._replaced = ChangedRows()
@@ -96,27 +98,31 @@ class LiveText:
         """
         wanted = Counter((term.field, term.term, term.boost) for term in terms)
         with self._lock:
-            held = [(key, list(self._postings.get(key[:2], {}).items())) for key in wanted]
-            lengths = {
-                (key[0], row): self._lengths[key[0], row] for key, rows in held for row, _ in rows
-            }
+            held = [(key, *self._holders(key[0], key[1])) for key in wanted]
             replaced = self._replaced.sorted()
-            live_count = len(self._terms)
-        total: dict[int, float] = {}
-        document_count = (sealed.document_count if sealed else 0) + live_count
-        for (field, term, boost), rows in held:
-            if not rows:
+            document_count = len(self._terms) + (sealed.document_count if sealed else 0)
+        found, parts = [np.empty(0, np.int32)], [np.empty(0, np.float64)]
+        for key, rows, packed in held:
+            if not len(rows):
                 continue
+            field, term, boost = key
             sealed_count = sealed.holder_count(field, term) if sealed else 0
             rarity = inverse_frequency(sealed_count or len(rows), document_count)
             mean = sealed.mean_lengths[field] if sealed else 0.0
-            factor = boost * wanted[field, term, boost] * rarity
-            for row, count in rows:
-                score = factor * term_score(count, lengths[field, row], mean)
-                total[row] = total.get(row, 0.0) + score
-        found = sorted(total)
-        scores = np.array([total[row] for row in found], np.float32)
-        return LiveMatches(np.array(found, np.int32), scores, replaced)
+            shares = term_scores(packed >> _LENGTH_BITS, packed & _LENGTH_MASK, mean)
+            found.append(rows)
+            parts.append(boost * wanted[key] * rarity * shares)
+        distinct, inverse = np.unique(np.concatenate(found), return_inverse=True)
+        scores = np.bincount(inverse, np.concatenate(parts), len(distinct))
+        return LiveMatches(distinct, scores.astype(np.float32), replaced)
+
+    def _holders(self, field: str, term: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return who holds a term, and how often in how long a field, packed into a word."""
+        holders = self._postings.get((field, term), {})
+        return (
+            np.fromiter(holders.keys(), np.int32, len(holders)),
+            np.fromiter(holders.values(), np.int64, len(holders)),
+        )
 
     def _terms_of(self, pin: LivePin) -> Mapping[str, Sequence[str]]:
         if pin.is_removed:
@@ -178,13 +184,13 @@ class LiveText:
             return
         self._terms[row] = terms
         for field, counts in terms.items():
-            self._lengths[field, row] = counts.total()
+            length = counts.total()
             for term, count in counts.items():
-                self._postings.setdefault((field, term), {})[row] = count
+                packed = count << _LENGTH_BITS | length
+                self._postings.setdefault((field, term), {})[row] = packed
 
     def _drop(self, row: int) -> None:
         for field, counts in self._terms.pop(row, {}).items():
-            self._lengths.pop((field, row), None)
             for term in counts:
                 holders = self._postings[field, term]
                 del holders[row]

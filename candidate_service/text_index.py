@@ -111,10 +111,18 @@ def inverse_frequency(holder_count: int, document_count: int) -> float:
     return math.log1p((document_count - holders + 0.5) / (holders + 0.5))
 
 
-def term_score(count: int, length: int, mean_length: float) -> float:
-    """Return BM25's part of a term that occurs *count* times in a field of *length* terms."""
-    scale = 1.0 - B + B * length / mean_length if mean_length > 0 else 1.0
-    return (K1 + 1.0) * count / (count + K1 * scale)
+def term_scores(
+    counts: NDArray[np.int64], lengths: NDArray[np.int64], mean_length: float
+) -> NDArray[np.float64]:
+    """Return BM25's part of terms that occur *counts* times in fields of *lengths* terms.
+
+    Args:
+        counts: int64[n], >= 1.
+        lengths: int64[n], >= 1.
+        mean_length: Of the field over all documents; 0 = not known, all are taken as of the mean.
+    """
+    scale = 1.0 - B + B * lengths / mean_length if mean_length > 0 else np.ones(len(lengths))
+    return np.asarray((K1 + 1.0) * counts / (counts + K1 * scale))
 
 
 class TextIndex:
