@@ -31,8 +31,9 @@ FOLDED_AT_ONCE: Final = 256
 BOARD_PIN_COUNT_MAX: Final = 1000
 """Pins of a board that make its mean; more would not move it."""
 GRAPH_FROM: Final = 50_000
-"""Rows from which on a graph answers instead of a scan. Measured: a scan of 3 queries takes 1.5 ms
-at 50,000 x 128, as much as three searches of a graph of this size."""
+"""Rows from which on a graph answers instead of a scan. Measured (`benchmarks/bench_ann.py`): three
+queries by a scan of 50,000 x 128 take some 2 ms, two to three times as long as by a graph; with
+fewer rows the graph costs the writer, 0.1 ms a row, more than it saves. Guess."""
 PLACED_AT_ONCE: Final = 16
 """Older rows that are placed in a new graph with each row that comes, 0.1 to 0.2 ms each."""
 LIVE_MARGIN: Final = 1.2

@@ -120,7 +120,7 @@ def test_source_of_the_guide_works(tmp_path: Path, site: Path) -> None:
         listed = stub.ListSources(wire.ListSourcesRequest(), timeout=10)
     assert server.stop(0)
 
-    assert len(code_lines) <= 35
+    assert len(code_lines) <= 30
     assert [answer.pin_ids[at] for at in answer.lists[0].pin_indexes] == ["young", "old"]
     assert [(one.source, one.is_ready) for one in listed.sources] == [("recent", True)]
 
