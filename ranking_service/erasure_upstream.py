@@ -80,4 +80,5 @@ class ErasureUpstream:
 
 def _is_pointer(store: Any) -> bool:
     """Whether a service only says whom else to ask; we ask them all."""
-    return store.state == profile_pb.ERASURE_STATE_NOT_REACHED and store.detail.startswith("ask ")
+    is_unreached = store.state == profile_pb.ERASURE_STATE_NOT_REACHED
+    return bool(is_unreached and store.detail.startswith("ask "))

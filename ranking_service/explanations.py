@@ -22,6 +22,7 @@ from ranking_service.feature_table import FEATURE_NAMES
 from ranking_service.insertion import MEMBOOST_SOURCE
 from ranking_service.pin_keys import key_of
 from ranking_service.pool import Pool, coarse_scores, pool_of
+from ranking_service.ranker import HandTuned
 from ranking_service.scoring import Scored, probabilities, score_pool
 
 CONTRIBUTION_COUNT_MAX: Final = 10
@@ -163,7 +164,7 @@ def _explanations(
     model_scores = probabilities(scored.model_logits[rows])
     contributions = np.asarray(run.serving.ranker.contributions(features))
     counts = run.remembered.counts(pool.rows)
-    coarse = coarse_scores(pool)
+    coarse = _coarse(run, pool, features)
     is_inserted = np.zeros(len(pool), np.bool_)
     if MEMBOOST_SOURCE in pool.sources:
         column = pool.sources.index(MEMBOOST_SOURCE)
@@ -189,6 +190,19 @@ def _explanations(
             )
         )
     return told
+
+
+def _coarse(run: Run, pool: Pool, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """
+    The coarse score of each candidate, float64[n].
+
+    That is the coarse machine score of a model that has one (hand_tuned), as a logit; else the
+    light score that chose the pool.
+    """
+    ranker = run.serving.ranker
+    if isinstance(ranker, HandTuned):
+        return ranker.coarse_logits(features)
+    return coarse_scores(pool)
 
 
 def _strongest(

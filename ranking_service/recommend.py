@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,37 +10,34 @@ from numpy.typing import NDArray
 from ranking_service.answer import Answer
 from ranking_service.answering import Run, answer_of
 from ranking_service.arrange import Arrangement, arrange, best_first, random_arrangement
-from ranking_service.asking import CandidateAsk, Upstream, make_ask, viewer_of
+from ranking_service.asking import Upstream
 from ranking_service.choice import (
     Allowed,
     Seen,
     allowed_candidates,
     boosts_of,
-    is_in_random_slice,
     promoted_by,
     random_pool,
     shown_keys,
-    with_promoted,
 )
 from ranking_service.config import RankingConfig
 from ranking_service.explanations import PinExplanation, explain_pin, explained
-from ranking_service.feature_context import FeatureContext, make_context
-from ranking_service.insertion import insert_winners
-from ranking_service.memboost.memory import Memboost
+from ranking_service.feature_context import FeatureContext
+from ranking_service.features import feature_rows
+from ranking_service.gathering import Gathered, Gatherer, Memory, context_of, query_row_of
 from ranking_service.model_choice import ModelChoice
 from ranking_service.page_book import OpenPage, PageBook
-from ranking_service.page_token import PageToken, first_page, open_token
+from ranking_service.page_token import PageToken
 from ranking_service.plan import Plan
 from ranking_service.planner import Planner
 from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
-from ranking_service.profile import Profile, RecentActions
 from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
 from ranking_service.ranker import Serving
 from ranking_service.rotation import ShownLately, held_back
 from ranking_service.scoring import Scored, UnderQuery, score_pool
-from ranking_service.world import Artifacts, World
+from ranking_service.skew import SkewCheck
+from ranking_service.world import Artifacts
 from service_runtime.clock import Clock
-from service_runtime.errors import InvalidRequest, NotFound
 
 
 class ImpressionRecorder(Protocol):
@@ -60,35 +57,6 @@ class ImpressionRecorder(Protocol):
         """
 
 
-class Memory(Protocol):
-    """What is remembered of engagement, and what takes note of more."""
-
-    def current(self) -> Memboost:
-        """The counters of this moment."""
-
-    def note_shown(self, answer: Answer, time: float) -> None:
-        """Take note of an answer; never waits."""
-
-    def note_acts(self, user_id: str, recent: RecentActions) -> None:
-        """Take note of what a user did; never waits."""
-
-
-class Gathered(NamedTuple):
-    """What a request is answered from: all that needed other services."""
-
-    query: RecommendQuery
-    plan: Plan
-    token: PageToken
-    now: float
-    ask: CandidateAsk
-    profile: Profile
-    candidates: Candidates
-    world: World
-    query_row: int
-    remembered: UnderQuery
-    is_random: bool
-
-
 class Recommender:
     """
     Answers what to show.
@@ -102,6 +70,7 @@ class Recommender:
         planner: How requests are to be answered.
         pages: What the lists of pages have shown.
         lately: What users were shown.
+        skew: Compares some of the logged features with features computed anew.
         config: Limits.
         clock: Unix seconds.
     """
@@ -117,6 +86,7 @@ class Recommender:
         planner: Planner,
         pages: PageBook,
         lately: ShownLately,
+        skew: SkewCheck,
         config: RankingConfig,
         clock: Clock,
     ) -> None:
@@ -125,9 +95,12 @@ class Recommender:
         self._upstream = upstream
         self._impressions = impressions
         self._memory = memory
-        self._planner = planner
+        self._gatherer = Gatherer(
+            artifacts=artifacts, upstream=upstream, memory=memory, planner=planner, config=config
+        )
         self._pages = pages
         self._lately = lately
+        self._skew = skew
         self._config = config
         self._clock = clock
 
@@ -143,7 +116,7 @@ class Recommender:
             Unavailable: If no candidates can be had, nor anything in their place.
         """
         now = self._clock()
-        gathered = self._gather(query, now, may_be_random=True)
+        gathered = self._gatherer.gather(query, now, may_be_random=True)
         with self._page(query, now) as page:
             run = self._choose(gathered, page.shown)
             shown = run.arrangement.order[: query.limit]
@@ -152,6 +125,9 @@ class Recommender:
         answer = self._with_next_page(answer_of(run), run, gathered.token, keys, now)
         self._impressions.record(
             answer, run.scored.features[shown], time=now, as_of_us=run.context.world.as_of_us
+        )
+        self._skew.check(
+            answer.list_id, run.scored.features[shown], lambda: self._recomputed(run, shown)
         )
         self._memory.note_shown(answer, now)
         self._memory.note_acts(query.user_id, run.profile.recent_actions)
@@ -171,7 +147,7 @@ class Recommender:
             As `recommend`.
         """
         now = self._clock()
-        gathered = self._gather(query, now, may_be_random=False)
+        gathered = self._gatherer.gather(query, now, may_be_random=False)
         with self._page(query, now) as page:
             run = self._choose(gathered, page.shown)
         row = gathered.world.rows((pin_id,))
@@ -200,13 +176,13 @@ class Recommender:
             NotReady: If there is no catalogue.
         """
         world = self._artifacts.world()
-        query_row = _query_row(world, query.query_pin_id)
+        query_row = query_row_of(world, query.query_pin_id)
         profile = self._upstream.profile(query.user_id)
         rows = world.catalogue.pin_ids.rows(query.pin_ids)
         unknown = tuple(query.pin_ids[place] for place in np.flatnonzero(rows < 0).tolist())
         pool = pool_of(rows[rows >= 0])
         remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
-        context = _context(query, world, profile, query_row, self._clock(), remembered)
+        context = context_of(query, world, profile, query_row, self._clock(), remembered)
         serving = self._models.serving(query.surface)
         scored = self._scored(pool, context, serving, remembered)
         order = best_first(scored.scores)
@@ -226,40 +202,6 @@ class Recommender:
         )
         return replace(answer_of(run), unknown_pin_ids=unknown)
 
-    def _gather(self, query: RecommendQuery, now: float, *, may_be_random: bool) -> Gathered:
-        """Profile and candidates, with what is remembered and promoted among them."""
-        if not 1 <= query.limit <= self._config.limit_max:
-            raise InvalidRequest(f"must be 1 to {self._config.limit_max}", field="limit")
-        plan = self._planner.plan(query)
-        token = first_page(query)
-        if query.page_token:
-            token = open_token(query, now, self._config.page_seconds)
-        world = self._artifacts.world()
-        profile = self._upstream.profile(query.user_id)
-        query = replace(query, viewer=viewer_of(query.viewer, profile), seed=token.seed)
-        ask = make_ask(query, profile, now=now, config=self._config, quotas=plan.quotas)
-        candidates = self._upstream.candidates(ask, world)
-        world = replace(world, live=candidates.live)
-        query_row = _query_row(world, query.query_pin_id, candidates)
-        remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
-        candidates = self._with_winners(query, plan, candidates, remembered, world, now)
-        if query.filter.is_empty:
-            candidates = with_promoted(candidates, plan, world, self._upstream.showable, now)
-        is_random = may_be_random and not query.page_token
-        return Gathered(
-            query,
-            plan,
-            token,
-            now,
-            ask,
-            profile,
-            candidates,
-            world,
-            query_row,
-            remembered,
-            is_random and is_in_random_slice(query.request_id, plan.random_share),
-        )
-
     def _choose(self, gathered: Gathered, page_keys: NDArray[np.uint64]) -> Run:
         """Exclusions, pool, features, scores, order: everything that needs nobody else."""
         query, plan, world, now = gathered.query, gathered.plan, gathered.world, gathered.now
@@ -269,7 +211,7 @@ class Recommender:
         seen = Seen(gathered.token, page_keys)
         allowed = allowed_candidates(everything, candidates, gathered.ask, plan, world, seen, now)
         pool = self._pool(gathered, allowed)
-        context = _context(query, world, gathered.profile, gathered.query_row, now, remembered)
+        context = context_of(query, world, gathered.profile, gathered.query_row, now, remembered)
         serving = self._models.serving(query.surface, plan.model)
         boosts = boosts_of(plan, pool, world, now)
         if plan.rotation_rate > 0:
@@ -315,6 +257,15 @@ class Recommender:
             is_random=gathered.is_random,
         )
 
+    def _recomputed(self, run: Run, shown: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The features of what is shown, from scratch."""
+        query_pin_id, world = run.query.query_pin_id, run.context.world
+        remembered = UnderQuery(run.remembered.memory, query_pin_id, world)
+        row, now = run.context.query_row, run.context.now
+        context = context_of(run.query, world, run.profile, row, now, remembered)
+        left_out = self._config.features_left_out
+        return feature_rows(run.pool.take(shown), context, left_out=left_out)
+
     def _pool(self, gathered: Gathered, allowed: Allowed) -> Pool:
         """The candidates that get features and a score."""
         size = self._config.pool_size_max
@@ -337,35 +288,6 @@ class Recommender:
         following = token.with_shown(keys, len(answer.pins), now)
         return replace(answer, next_page_token=following.encode())
 
-    def _with_winners(
-        self,
-        query: RecommendQuery,
-        plan: Plan,
-        candidates: Candidates,
-        remembered: UnderQuery,
-        world: World,
-        now: float,
-    ) -> Candidates:
-        """
-        Put remembered winners back among the candidates of a query pin.
-
-        Not on the home feed, where they would be the charts, and not under a filter, which only
-        candidate_service can judge.
-        """
-        wants = query.query_pin_id and plan.insert_count_max and query.filter.is_empty
-        if not wants or remembered.memory.is_empty:
-            return candidates
-        return insert_winners(
-            candidates,
-            remembered,
-            world,
-            query_pin_id=query.query_pin_id,
-            count_max=plan.insert_count_max,
-            config=self._config,
-            showable=self._upstream.showable,
-            now=now,
-        )
-
     def _scored(
         self,
         pool: Pool,
@@ -382,49 +304,3 @@ class Recommender:
             config=self._config,
             boosts=boosts,
         )
-
-
-def _context(
-    query: RecommendQuery | RankQuery,
-    world: World,
-    profile: Profile,
-    query_row: int,
-    now: float,
-    remembered: UnderQuery,
-) -> FeatureContext:
-    """What candidates are compared with."""
-    return make_context(
-        world,
-        profile,
-        viewer_of(query.viewer, profile),
-        surface=query.surface,
-        query_row=query_row,
-        now=now,
-        context=query.context,
-        memboost=None if remembered.memory.is_empty else remembered,
-    )
-
-
-def _query_row(world: World, query_pin_id: str, candidates: Candidates | None = None) -> int:
-    """
-    Row of the query pin, -1 without one, and for one that only candidate_service knows.
-
-    Raises:
-        NotFound: If neither our catalogue nor candidate_service knows it.
-    """
-    if not query_pin_id:
-        return -1
-    row = int(world.rows((query_pin_id,))[0])
-    is_known_elsewhere = (
-        candidates is not None
-        and query_pin_id in candidates.queried_ids
-        and query_pin_id not in candidates.unknown_ids
-    )
-    if row < 0 and not is_known_elsewhere:
-        raise NotFound(
-            f"the catalogue does not know the query pin {query_pin_id!r}",
-            field="query_pin_id",
-            reason="QUERY_PIN_UNKNOWN",
-            hint="import the pin and build the catalogue, or ask with another pin",
-        )
-    return row

@@ -1,8 +1,9 @@
 """The composition root: where concrete parts meet; reading it is reading the architecture."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import grpc
 import numpy as np
 
 from corkboard.ranking.v1 import ranking_service_pb2
@@ -26,6 +27,7 @@ from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.rotation import ShownLately
 from ranking_service.servicer import RankingServicer
+from ranking_service.skew import SkewCheck
 from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
 from service_runtime.access import Role
@@ -60,46 +62,26 @@ ROLES = {
 def build(config: RankingConfig) -> Server:
     """Wire the service: opens files, starts nothing but the impression log's thread."""
     metrics = Metrics(NAME)
-    root = config.data_root / "generations"
-    store = GenerationStore(root)
+    clock = system_clock(config.fixed_time)
+    store = GenerationStore(config.data_root / "generations")
     artifacts = Artifacts(store)
-    rankers = Rankers(
-        store,
-        make_hand_tuned(),
-        feature_names=FEATURE_NAMES,
-        objective_weights=config.objective_weights,
-    )
-    open_log = partial(_open_log, config)
-    shown_log, confirmed_log = open_log("impressions"), open_log("shown")
+    rankers, models = _models(store, config)
+    shown_log, confirmed_log = _open_log(config, "impressions"), _open_log(config, "shown")
     impressions = ImpressionLog(
         shown_log,
         queue_count_max=config.impression_queue_count_max,
         metrics=metrics,
-        as_of_us=GenerationTimes(root).as_of_us,
+        as_of_us=GenerationTimes(store.root).as_of_us,
     )
-    open_upstream = partial(
-        open_channel,
-        message_bytes_max=config.request_bytes_max,
-        attempts_max=config.upstream_attempts_max,
-        tls=channel_files(config),
-        token_file=config.token_file,
+    channels = (
+        _open_channel(config, config.profile_target),
+        _open_channel(config, config.candidate_target),
     )
-    channels = open_upstream(config.profile_target), open_upstream(config.candidate_target)
-    stubs = make_stubs(*channels)
-    upstream = Upstream(stubs, config, metrics)
-    clock = system_clock(config.fixed_time)
+    upstream = Upstream(make_stubs(*channels), config, metrics)
     memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
     results = ExperimentResults(store)
     planner = Planner(config.scenario_file, config, stopped=results.stopped, metrics=metrics)
-    pages = PageBook(config.data_root / "live" / "pages", config.page_seconds)
     lately = ShownLately(config.rotation_user_count_max)
-    models = ModelChoice(
-        rankers,
-        store,
-        make_hand_tuned(),
-        feature_names=FEATURE_NAMES,
-        objective_weights=config.objective_weights,
-    )
     recommender = Recommender(
         artifacts=artifacts,
         models=models,
@@ -107,28 +89,27 @@ def build(config: RankingConfig) -> Server:
         impressions=impressions,
         memory=memboost,
         planner=planner,
-        pages=pages,
+        pages=PageBook(config.data_root / "live" / "pages", config.page_seconds),
         lately=lately,
+        skew=SkewCheck(share=config.skew_check_share, alarm=config.skew_alarm, metrics=metrics),
         config=config,
-        clock=clock,
-    )
-    confirmations = Confirmations(confirmed_log, config, clock, memboost.note_confirmed)
-    erasures = Erasures(
-        config.data_root,
-        open_log("erased_users"),
-        memboost=memboost,
-        remembered=upstream.memory,
-        lately=lately,
-        logs=(shown_log, confirmed_log),
-        others=ErasureUpstream(stubs, config),
         clock=clock,
     )
     servicer = RankingServicer(
         recommender,
         rankers,
         memboost,
-        confirmations,
-        erasures,
+        Confirmations(confirmed_log, config, clock, memboost.note_confirmed),
+        Erasures(
+            config.data_root,
+            _open_log(config, "erased_users"),
+            memboost=memboost,
+            remembered=upstream.memory,
+            lately=lately,
+            logs=(shown_log, confirmed_log),
+            others=ErasureUpstream(make_stubs(*channels), config),
+            clock=clock,
+        ),
         experiments=lambda name: (planner.shares(name), results.of(name)),
         config=config,
         clock=clock,
@@ -136,20 +117,67 @@ def build(config: RankingConfig) -> Server:
     lives = (*artifacts.lives, rankers.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
     watcher = GenerationWatcher((*lives, planner), config.generation_poll_seconds)
+    closing = [watcher.stop, *(channel.close for channel in channels)]
+    closing += [impressions.close, memboost.close, servicer.close]
+    return _server(
+        config, servicer, metrics, _starts(artifacts, rankers, memboost, watcher), closing
+    )
+
+
+def _models(store: GenerationStore, config: RankingConfig) -> tuple[Rankers, ModelChoice]:
+    """The serving models, and the choice among all."""
+    rankers = Rankers(
+        store,
+        make_hand_tuned(),
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+    )
+    models = ModelChoice(
+        rankers,
+        store,
+        make_hand_tuned(),
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+    )
+    return rankers, models
+
+
+def _open_channel(config: RankingConfig, target: str) -> grpc.Channel:
+    """A channel to one of the other services."""
+    return open_channel(
+        target,
+        message_bytes_max=config.request_bytes_max,
+        attempts_max=config.upstream_attempts_max,
+        tls=channel_files(config),
+        token_file=config.token_file,
+    )
+
+
+def _starts(
+    artifacts: Artifacts, rankers: Rankers, memboost: MemboostKeeper, watcher: GenerationWatcher
+) -> Callable[[], None]:
+    """What happens before the server says that it is ready."""
 
     def start() -> None:
         warm_up(artifacts, rankers)
         memboost.start()
         watcher.start()
 
+    return start
+
+
+def _server(
+    config: RankingConfig,
+    servicer: RankingServicer,
+    metrics: Metrics,
+    start: Callable[[], None],
+    closing: Sequence[Callable[[], None]],
+) -> Server:
+    """The server around the servicer."""
+
     def close() -> None:
-        watcher.stop()
-        for channel in channels:
-            channel.close()
-        impressions.close()
-        memboost.close()
-        confirmations.close()
-        erasures.close()
+        for part in closing:
+            part()
 
     return Server(
         config,

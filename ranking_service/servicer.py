@@ -33,6 +33,7 @@ from ranking_service.query import (
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.scoring import gain_of
+from ranking_service.wire_time_encoding import seconds_of
 from service_runtime.call_context import current_request_id
 from service_runtime.clock import Clock
 
@@ -66,11 +67,17 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
     ) -> None:
         MemboostVerbs.__init__(self, memory, confirmations, self._gain, clock)
         ErasureVerbs.__init__(self, erasures)
+        self._to_close = (confirmations, erasures)
         self._recommender = recommender
         self._rankers = rankers
         self._experiments = experiments
         self._limit_default = config.limit_default
         self._gain_default = config.memboost_gain
+
+    def close(self) -> None:
+        """Close the logs behind the verbs. Once."""
+        for part in self._to_close:
+            part.close()
 
     def _gain(self, is_related: bool) -> float:  # noqa: FBT001  it is what the gain depends on
         surface = Surface.RELATED_PINS if is_related else Surface.HOME_FEED
@@ -140,7 +147,7 @@ def decode_recommend(request: pb.RecommendPinsRequest, *, limit_default: int) ->
         page_id=request.page_id,
         diversity=request.diversity if request.HasField("diversity") else None,
         rotation_rate=request.rotation_rate if request.HasField("rotation_rate") else None,
-        rotation_seconds=request.rotation_time.ToNanoseconds() / 1e9
+        rotation_seconds=seconds_of(request.rotation_time)
         if request.HasField("rotation_time")
         else None,
         scenario=request.scenario,

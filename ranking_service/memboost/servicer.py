@@ -11,6 +11,7 @@ from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.memboost.resets import RecordedReset
 from ranking_service.pin_keys import key_of, keys_of
 from ranking_service.query import seed_of
+from ranking_service.wire_time_encoding import micros_of
 from service_runtime.call_context import current_request_id
 from service_runtime.errors import InvalidRequest
 from service_runtime.telemetry import audit
@@ -74,7 +75,7 @@ def decode_shown(request: pb.RecordImpressionsRequest) -> Confirmation:
         user_id=request.user_id,
         query_pin_id=request.query_pin_id,
         platform=request.platform,
-        time_us=request.impression_time.ToMicroseconds() if has_time else 0,
+        time_us=micros_of(request.impression_time, "impression_time") if has_time else 0,
         pins=tuple(ShownPin(pin.pin_id, pin.position, pin.is_inserted) for pin in request.pins),
     )
 
@@ -87,8 +88,9 @@ def decode_reset(request: pb.ResetMemboostRequest, now: float) -> RecordedReset:
         InvalidRequest: If the range of time is empty.
     """
     now_us = round(now * 1e6)
-    begin_us = request.begin_time.ToMicroseconds() if request.HasField("begin_time") else 0
-    end_us = request.end_time.ToMicroseconds() if request.HasField("end_time") else now_us
+    has_begin, has_end = request.HasField("begin_time"), request.HasField("end_time")
+    begin_us = micros_of(request.begin_time, "begin_time") if has_begin else 0
+    end_us = micros_of(request.end_time, "end_time") if has_end else now_us
     if begin_us >= end_us:
         raise InvalidRequest("must be later than begin_time", field="end_time")
     return RecordedReset(

@@ -186,7 +186,7 @@ def test_owners_and_filters_are_named(tmp_path: Path) -> None:
             return CANDIDATES if ask_.filter.is_empty else make_candidates(make_list("ann", [9]))
 
     recommender, upstream, _ = make(owned)
-    recommender._upstream = Filtering(upstream)
+    recommender._upstream = recommender._gatherer._upstream = Filtering(upstream)
     filtered = recommender.explain(ask(filter=PinFilter("a = 1")), pin_id(21))[0]
     assert (filtered.absence, "filter" in filtered.detail) == (Absence.EXCLUDED, True)
 

@@ -513,7 +513,7 @@ class TestScenarios:
     def test_a_file_is_reloaded_and_a_bad_one_refused(self, store: Any) -> None:
         """While serving; what served before goes on."""
         recommender, _, _ = make(store, book=self.BOOK)
-        planner, path = recommender._planner, recommender._planner._path
+        planner, path = recommender._gatherer._planner, recommender._gatherer._planner._path
 
         path.write_text(
             "[scenarios.fresh_shelf]\nscore_min = 0.5\n# longer than before " + "x" * 99

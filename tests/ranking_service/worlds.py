@@ -23,6 +23,7 @@ from ranking_service.profile import NOBODY, Profile, RecentActions
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.rotation import ShownLately
+from ranking_service.skew import SkewCheck
 from ranking_service.world import Artifacts, World
 from service_runtime.generation_store import GenerationStore
 from service_runtime.id_table import IdTable
@@ -253,6 +254,7 @@ def make_recommender(
         planner=Planner(path, config, stopped=lambda _: {}, metrics=metrics),
         pages=PageBook(store.root / "pages", config.page_seconds),
         lately=ShownLately(config.rotation_user_count_max),
+        skew=SkewCheck(share=1.0, alarm=0.5, metrics=metrics),
         config=config,
         clock=lambda: NOW,
     )

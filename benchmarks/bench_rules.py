@@ -1,0 +1,187 @@
+"""What remembering, rules, pages and explanations cost a request, in CPU time of one process.
+
+The world is synthetic and the other services answer at once, so that only ranking is measured.
+Every variant is a request of 25 pins from 1,264 candidates of four sources, 500 of which are kept;
+the ratio is to the plain one of the same run.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from ranking_service.config import RankingConfig
+from ranking_service.memboost.counting import Shown
+from ranking_service.memboost.curves import flat_curves
+from ranking_service.memboost.memory import NO_MEMORY, Memboost
+from ranking_service.memboost.table import make_table
+from ranking_service.query import RecommendQuery, Surface, Viewer
+from ranking_service.recommend import Recommender
+from ranking_service.world import Artifacts
+from service_runtime.generation_store import GenerationStore
+from tests.ranking_service.worlds import (
+    KeptImpressions,
+    KeptMemory,
+    StillUpstream,
+    make_candidates,
+    make_list,
+    make_profile,
+    make_recommender,
+    make_store,
+    pin_id,
+)
+
+BOOK = """
+[scenarios.home_feed]
+rules = ["fresh", "no_cars"]
+promotions = ["spring"]
+[rules.fresh]
+boost = 0.5
+when = { age_days_max = 7 }
+[rules.no_cars]
+exclude = true
+when = { topics = ["cars"], languages = ["nl"] }
+[promotions.spring]
+share = 0.1
+when = { topics = ["art"] }
+"""
+
+ASK = RecommendQuery(
+    user_id="user",
+    surface=Surface.HOME_FEED,
+    query_pin_id="",
+    limit=25,
+    viewer=Viewer("en", "NL"),
+    excluded_pin_ids=(),
+    include_acted_pins=False,
+    seed=7,
+    request_id="request",
+)
+
+
+class Nothing(KeptImpressions):
+    """An impression log that keeps nothing."""
+
+    def record(self, *_: object, **__: object) -> None:
+        """Let it go."""
+
+
+class NothingNoted(KeptMemory):
+    """A memory that takes no note."""
+
+    def note_shown(self, *_: object) -> None:
+        """Let it go."""
+
+
+def make(root: Path, pin_count: int, memory: Memboost, book: str) -> Recommender:
+    """A recommender over one synthetic world."""
+    rng = np.random.default_rng(1)
+    lists = [
+        make_list(name, rng.choice(pin_count, 400, replace=False).tolist(), [0, 1, 2, 3] * 100)
+        for name in ("ann", "pixie", "board_cooccurrence")
+    ]
+    popular = make_list("popular", rng.choice(pin_count, 100, replace=False).tolist())
+    candidates = make_candidates(*lists, popular, queried=[1, 2, 3, 4])
+    profile = make_profile(range(1, 17), acted_pin_ids=tuple(map(pin_id, range(30))))
+    config = RankingConfig(random_share=0.0)
+    upstream = StillUpstream(candidates, profile)
+    return make_recommender(
+        GenerationStore(root / "generations"),
+        config,
+        upstream,
+        Nothing(),
+        NothingNoted(memory),
+        book,
+    )
+
+
+def remembered(root: Path, pin_count: int) -> Memboost:
+    """A million impressions on the home feed."""
+    rng = np.random.default_rng(2)
+    size = 1_000_000
+    world = Artifacts(GenerationStore(root / "generations")).world()
+    rows = rng.integers(0, pin_count, size).astype(np.int32)
+    shown = Shown(
+        np.arange(size, dtype=np.uint64),
+        np.ones(size, np.uint64),
+        np.zeros(size, np.uint64),
+        world.pin_keys(rows),
+        np.zeros(size, np.uint8),
+        (np.arange(size) % 25).astype(np.uint16),
+        np.arange(size),
+        np.zeros(size, np.bool_),
+    )
+    acted = (rng.random(size) < 0.03).astype(np.uint8)
+    table = make_table(shown, acted, flat_curves(1), platform_names=("other",), weights=np.ones(4))
+    return Memboost((table,))
+
+
+def cpu_ms(call: Callable[[], object], rounds: int) -> float:
+    """Median CPU time of a call in this thread, milliseconds."""
+    for _ in range(5):
+        call()
+    times = []
+    for _ in range(rounds):
+        begin = time.thread_time_ns()
+        call()
+        times.append((time.thread_time_ns() - begin) / 1e6)
+    return statistics.median(times)
+
+
+def ask(recommender: Recommender, query: RecommendQuery, numbers: Iterator[int]) -> object:
+    """One request; lists of a page belong to another user each time, or it would fill up."""
+    user = f"u{next(numbers)}" if query.page_id else query.user_id
+    return recommender.recommend(replace(query, user_id=user))
+
+
+def run(pin_count: int, rounds: int) -> None:
+    """Measure all variants and print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "world"
+        make_store(root, pin_count, 128)
+        plain = make(root, pin_count, NO_MEMORY, "")
+        memory = make(root, pin_count, remembered(root, pin_count), "")
+        ruled = make(root, pin_count, NO_MEMORY, BOOK)
+        token = plain.recommend(ASK).next_page_token
+        cases: dict[str, tuple[Recommender, RecommendQuery]] = {
+            "plain": (plain, ASK),
+            "Memboost, 1 M impressions remembered": (memory, ASK),
+            "second page": (plain, replace(ASK, page_token=token)),
+            "list of a page (file)": (plain, replace(ASK, page_id="p")),
+            "diversity 0.5": (plain, replace(ASK, diversity=0.5)),
+            "rotation 0.5, 100 answers back": (plain, replace(ASK, rotation_rate=0.5)),
+            "two rules and a promotion": (ruled, ASK),
+            "full explanations": (plain, replace(ASK, is_explained=True)),
+        }
+        base = 0.0
+        print("## Rules, Memboost and explanations: RecommendPins in process\n")
+        print("| request | CPU, ms | against plain |")
+        print("| --- | --- | --- |")
+        for name, (recommender, query) in cases.items():
+            spent = cpu_ms(partial(ask, recommender, query, count(1)), rounds)
+            base = base or spent
+            print(f"| {name} | {spent:.2f} | {spent / base:.2f} |")
+
+
+def main() -> None:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        run(2000, 3)
+    else:
+        run(200_000, 200)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
