@@ -299,6 +299,7 @@ class LiveJournal:
                 except Corrupted as fault:
                     self.counts.unreadable_count += 1
                     _log.error("live.unreadable", log=name, reason=fault.message)
+                    yield Entry((0, name), record.position_after, None)
                     continue
                 self._last_us = max(self._last_us, change.time_us)
                 yield Entry((change.time_us, name), record.position_after, change)

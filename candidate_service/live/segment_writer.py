@@ -27,11 +27,14 @@ NO_CHANGES = PinState()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record with its place: its version, and the log's position after it."""
+    """A record with its place: its version, and the log's position after it.
+
+    A record that nobody can read is None: it is passed over.
+    """
 
     version: Version
     position: int
-    record: Record
+    record: Record | None
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class SegmentWriter:
                 folding.pin(record, version, is_folded=is_folded)
             elif isinstance(record, SaveWrite):
                 folding.save(record, version)
-            else:
+            elif record is not None:
                 folding.erase(record, version)
             folded_count += (folding.count() - count) * is_folded
         if folding.count():

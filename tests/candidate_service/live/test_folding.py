@@ -21,7 +21,7 @@ from candidate_service.live.journal import JournalSettings, LiveJournal
 from candidate_service.live.transaction import ItemCode, PinChange, SaveChange
 from candidate_service.save_index import SaveIndex
 from service_runtime.errors import NotReady, Unavailable
-from service_runtime.event_log import end_position
+from service_runtime.event_log import EventLog, end_position
 from service_runtime.generations import GenerationStore
 from tests.candidate_service.world import NOW_US, make_context, write_pins, write_saves
 
@@ -440,6 +440,31 @@ class TestFolding:
         assert kept < 1000
         assert site.pins({"pin_id": "z"}) == [WRITTEN]
         assert site.known("x")
+
+    def test_what_nobody_can_read_is_left_out_and_told(self, site: Site) -> None:
+        """A record of a newer version, and a damaged stretch: the rest is read and exported."""
+        site.pins({"pin_id": "x"})
+        site.close()
+        folder = site.root / live_journal.FOLDER / "0"
+        with EventLog(folder) as log:
+            log.append([b'{"t":1,"new":"kind"}'])
+        again = Site(site.root, now_us=site.now_us)
+        again.pins({"pin_id": "damaged"})
+        again.pins({"pin_id": "y"})
+        again.close()
+        for path in folder.glob("*.log"):
+            path.write_bytes(path.read_bytes().replace(b'"damaged"', b'"DAMAGED"'))
+
+        third = Site(site.root, now_us=again.now_us)
+
+        told = third.journal.counts.unreadable_count
+        third.journal.follow_others()
+        assert third.journal.counts.unreadable_count == told >= 1
+        assert [bool(third.known(name)) for name in ("x", "damaged", "y")] == [True, False, True]
+        assert third.export()["unreadable_count"] == 1
+        third.build()
+        assert len(third.artifacts.served().catalogue) == 5
+        third.close()
 
     def test_a_lost_log_goes_on_behind_what_was_exported(self, site: Site) -> None:
         """New changes must not hide behind the position of old ones."""
