@@ -15,6 +15,7 @@ folder is read that has any of these, each as Parquet files:
     ml_latest_small/movies      item_id, title, genres           genres are topics
     seq_beauty/sequences        user_id, pos, item_id            a user is read as a board
     seq_beauty/item_attributes  item_id, attributes              attributes are topics
+    deskdrop/events             timestamp, event, user_id, item_id    weights of query pins
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from candidate_service.cooccurrence import NeighbourLists
 from candidate_service.graph import PinBoardGraph, build_graph
 from candidate_service.graph_pruning import PinTopics, PruneSettings, prune_edges, topic_agreement
 from candidate_service.pin_agreement import AgreementWeights
+from candidate_service.query_weights import query_weights
 from candidate_service.sources.board_cooccurrence import BoardCooccurrenceSource
 from candidate_service.sources.pixie import PixieSource
 from candidate_service.walk import PixieSettings, Walker, first_best
@@ -219,6 +221,86 @@ def recall(data: Set, found: Found, *, single: bool = False) -> float:
         rows = found(query_of(test, seed, test.queries[-1:] if single else None))
         shares.append(np.isin(test.held_out, rows).mean())
     return float(np.mean(shares))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of the test: newest actions before the cut, and what was read next."""
+
+    rows: NDArray[np.int32]
+    kinds: list[str]
+    times_us: NDArray[np.int64]
+    next_rows: NDArray[np.int32]
+    next_us: int
+
+
+ACTION_OF = {"view": "click", "like": "like", "bookmark": "save", "comment_created": "comment"}
+ACTION_OF |= {"follow": "like"}
+
+
+def weights_by_age(folder: Path, base: PixieSettings) -> None:
+    """Query pins weighed by action and age: what readers read next on deskdrop."""
+    events = pq.read_table(folder / "events.parquet").sort_by("timestamp")
+    times = events.column("timestamp").cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    users, items = (events.column(c).to_numpy().astype(np.int64) for c in ("user_id", "item_id"))
+    kinds = [ACTION_OF[kind] for kind in events.column("event").to_pylist()]
+    users = np.unique(users, return_inverse=True)[1]
+    cut = int(np.quantile(times, 0.8))
+    before = times < cut
+    edges = np.unique(users[before] << 32 | items[before])
+    graph = build_graph(
+        (edges & 0xFFFF_FFFF).astype(np.int32),
+        (edges >> 32).astype(np.int32),
+        pin_count=int(items.max()) + 1,
+        board_count=int(users.max()) + 1,
+    )
+    readers = list(readers_of(users, items, times, kinds, cut))
+    found = by_pixie(graph, base)
+    rows = []
+    for half_life in (0.25, 1.0, 7.0, 30.0, 365.0):
+        for name, knows_kinds in (("action and age", True), ("age alone", False)):
+            shares = []
+            for seed, one in enumerate(readers):
+                weights = query_weights(
+                    np.ones(len(one.rows)),
+                    one.kinds if knows_kinds else [""] * len(one.rows),
+                    one.times_us,
+                    now_us=one.next_us,
+                    half_life_days=half_life,
+                ).astype(np.float32)
+                kept = weights > 1e-30
+                query = CandidateQuery(
+                    one.rows[kept], weights[kept], seed, Segment(), Stop.never(), np.sort(one.rows)
+                )
+                shares.append(np.isin(one.next_rows, found(query)).mean())
+            rows.append([f"{half_life:g} days", name, float(np.mean(shares))])
+    columns = ["half-life", "weights by", f"recall@{DEPTH} of the next reads"]
+    table(f"Query pins by action and age on deskdrop, {len(readers)} readers.", columns, rows)
+
+
+def readers_of(
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+    times: NDArray[np.int64],
+    kinds: list[str],
+    cut: int,
+) -> Iterator[Reader]:
+    """Readers with at least five articles before the cut and a new one after it."""
+    order = np.lexsort((times, users))
+    for part in np.split(order, np.flatnonzero(np.diff(users[order])) + 1):
+        past, future = part[times[part] < cut][::-1], part[times[part] >= cut]
+        _, newest = np.unique(items[past], return_index=True)
+        past = past[np.sort(newest)][:QUERY_PIN_COUNT]
+        fresh = future[~np.isin(items[future], items[part[times[part] < cut]])]
+        fresh = fresh[np.isin(items[fresh], items[times < cut])][:HELD_OUT_MAX]
+        if len(past) >= 5 and len(fresh):
+            yield Reader(
+                items[past].astype(np.int32),
+                [kinds[at] for at in past.tolist()],
+                times[past],
+                np.unique(items[fresh]).astype(np.int32),
+                int(times[fresh[0]]),
+            )
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -493,6 +575,8 @@ def main() -> None:
         if data.topics.count:
             topic_bias(data, base)
             agreement(data, base)
+    if options.sets and (options.sets / "deskdrop").exists():
+        weights_by_age(options.sets / "deskdrop", base)
     sampling(sets[0], (50, 200) if options.quick else (100, 500, 2000, 10_000))
 
 

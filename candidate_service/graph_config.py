@@ -124,7 +124,7 @@ class GraphConfig(ServiceConfig):
         30.0,
         gt=0,
         le=36_500,
-        description="A query pin whose action is this old counts half. Guess.",
+        description="A query pin whose action is this old counts half. Measured.",
     )
 
     @model_validator(mode="after")
