@@ -327,7 +327,7 @@ def compare_live(name: str, graph: PinBoardGraph, repeats: int, change_count: in
     graph.board_ids = _Names()  # type: ignore[assignment]  as much of an id table as is asked
     walker, rng = Walker(graph, settings), np.random.default_rng(4)
     pins = rng.integers(0, graph.pin_count, change_count)
-    boards = graph.board_edges[1][rng.integers(0, graph.edge_count, change_count)]
+    boards = graph.pin_edges[1][rng.integers(0, graph.edge_count, change_count)]
     variants: dict[str, Callable[[int], object]] = {
         "nothing live": lambda number: walker.visits(query_of(graph, number))
     }
