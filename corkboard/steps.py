@@ -146,6 +146,14 @@ STEPS = (
         needs=Needs.ACTIONS,
     ),
     Step(
+        name="build_audience",
+        module="ranking_service.jobs.build_audience",
+        purpose="whom each pin is for",
+        makes=("audience",),
+        after=("export_actions", "build_catalogue"),
+        needs=Needs.ACTIONS,
+    ),
+    Step(
         name="build_memboost",
         module="ranking_service.jobs.build_memboost",
         purpose="what people did with what they were shown",
