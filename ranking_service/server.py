@@ -67,12 +67,7 @@ def build(config: RankingConfig) -> Server:
     artifacts = Artifacts(store)
     rankers, models = _models(store, config)
     shown_log, confirmed_log = _open_log(config, "impressions"), _open_log(config, "shown")
-    impressions = ImpressionLog(
-        shown_log,
-        queue_count_max=config.impression_queue_count_max,
-        metrics=metrics,
-        as_of_us=GenerationTimes(store.root).as_of_us,
-    )
+    impressions = _impressions(shown_log, store, config, metrics)
     channels = (
         _open_channel(config, config.profile_target),
         _open_channel(config, config.candidate_target),
@@ -121,6 +116,18 @@ def build(config: RankingConfig) -> Server:
     closing += [impressions.close, memboost.close, servicer.close]
     return _server(
         config, servicer, metrics, _starts(artifacts, rankers, memboost, watcher), closing
+    )
+
+
+def _impressions(
+    log: EventLog, store: GenerationStore, config: RankingConfig, metrics: Metrics
+) -> ImpressionLog:
+    """The log of what is answered."""
+    return ImpressionLog(
+        log,
+        queue_count_max=config.impression_queue_count_max,
+        metrics=metrics,
+        as_of_us=GenerationTimes(store.root).as_of_us,
     )
 
 
