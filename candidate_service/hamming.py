@@ -155,7 +155,9 @@ def open_hashes(generation: Generation) -> HammingIndex:
     dtypes = (rows.dtype.name, hashes.dtype.name)
     if dtypes != ("int32", "uint64") or rows.ndim != 1 or rows.shape != hashes.shape:
         raise _unreadable(generation, f"it holds {dtypes} of {rows.shape} and {hashes.shape}")
-    return HammingIndex(rows, hashes)
+    index = HammingIndex(rows, hashes)
+    index.near(0, 0)  # compiles the look-up now, not within somebody's deadline
+    return index
 
 
 def _unreadable(generation: Generation, reason: str) -> Corrupted:
