@@ -204,10 +204,14 @@ class PinBoardGraph:
             writer.write_table(titles)
 
     def _check(self, generation: Generation) -> None:
-        if generation.manifest.format_version > 1:
-            sizes = {len(part) for part in (self.pin_labels, self.board_labels) if part is not None}
-            if sizes - {self.pin_count, self.board_count}:
-                raise Corrupted(f"graph {generation.id} has {sizes} labels", hint=_HINT)
+        for labels, count in (
+            (self.pin_labels, self.pin_count),
+            (self.board_labels, self.board_count),
+        ):
+            if labels is not None and len(labels) != count:
+                raise Corrupted(
+                    f"graph {generation.id} has {len(labels)} labels for {count} nodes", hint=_HINT
+                )
         counts = {
             "pin_count": self.pin_count,
             "board_count": self.board_count,

@@ -204,3 +204,30 @@ def test_graph_of_other_counts_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Corrupted, match="edge_count"):
         PinBoardGraph.open(generation)
+
+
+def test_graph_of_too_few_labels_is_refused(tmp_path: Path) -> None:
+    """A label for each pin and each board, or the walks would read beyond the end."""
+    graph = build([(0, 0), (1, 0)], [0, 1] * 8)
+    assert graph.pin_labels is not None
+    graph.pin_labels = graph.pin_labels[:-1]
+
+    with pytest.raises(Corrupted, match="15 labels for 16 nodes"):
+        PinBoardGraph.open(publish(tmp_path, graph))
+
+
+def test_titles_that_are_no_arrow_file_are_refused(tmp_path: Path) -> None:
+    """Of the right name and the wrong contents: named, not served."""
+    graph = build([(0, 0), (1, 0)])
+    with GenerationStore(tmp_path).draft("graph", format_version=graphs.FORMAT_VERSION) as draft:
+        graph.write(draft.folder)
+        IdTable.build([f"b{row}" for row in range(10)], draft.path(graphs.BOARD_IDS_FOLDER))
+        draft.path("board_titles.arrow").write_bytes(b"nothing of the kind")
+        generation = draft.publish(
+            as_of_us=1,
+            counts={"pin_count": 16, "board_count": 10, "edge_count": 2},
+            details={"languages": [], "topics": []},
+        )
+
+    with pytest.raises(Corrupted, match="board_titles"):
+        PinBoardGraph.open(generation)

@@ -17,7 +17,7 @@ from candidate_service.live.segment import LiveChanges, LiveSave, LiveSegment
 from candidate_service.live_graph import LiveGraph
 from candidate_service.sources.board_cooccurrence import BoardCooccurrenceSource
 from service_runtime.id_table import IdTable
-from tests.candidate_service.sources.test_pixie import checkerboard
+from tests.candidate_service.sources.test_pixie import OverLiveSaves, checkerboard
 from tests.contracts.candidate_source import CandidateSourceContract, make_query
 from tests.naive import cooccurrence as naive
 
@@ -47,6 +47,16 @@ class TestBoardCooccurrenceSource(CandidateSourceContract):
     def make_empty_source(self) -> CandidateSource:
         """Pins without boards."""
         return make_source([], pin_count=5)
+
+
+class TestBoardCooccurrenceOverLiveSaves(TestBoardCooccurrenceSource):
+    def make_source(self) -> CandidateSource:
+        """The checkerboard, all of it saved after the lists were counted."""
+        nothing = np.empty(0, np.int32)
+        empty = build_graph(nothing, nothing, pin_count=5, board_count=0)
+        lists = count_exactly(empty, 50, threads=1, advance=lambda _: None)
+        source = BoardCooccurrenceSource(lambda: lists, lambda: empty)
+        return OverLiveSaves(source, checkerboard())
 
 
 @settings(deadline=None)
