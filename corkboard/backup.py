@@ -8,6 +8,8 @@ again.  `backup.json` carries size and checksum of every file; a restore checks 
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +18,6 @@ from typing import Any, Final
 
 import xxhash
 
-from profile_service.live_copy import copy_live
 from service_runtime.errors import Corrupted, InvalidRequest, NotFound, Unavailable
 from service_runtime.files import write_synced
 
@@ -27,6 +28,7 @@ PARTS: Final = ("catalogue", "events", "generations", "live")
 """Folders of a data root that are kept, in the order of copying."""
 
 _PROFILE: Final = Path("live") / "profile"
+_COPY_LIVE: Final = "profile_service.jobs.copy_live"
 _PASSING: Final = {".lock", ".writer", "lock.mdb"}
 """Files that belong to running processes."""
 _BLOCK: Final = 1 << 22
@@ -78,7 +80,7 @@ def back_up(
         for part in PARTS:
             for source in _files(data_root, part):
                 _copy(source, folder / source.relative_to(data_root), advance)
-        copy_live(data_root, folder / _PROFILE)
+        _copy_profiles(data_root, folder / _PROFILE)
         if before == _first_segments(folder):
             return _seal(folder, now)
         shutil.rmtree(folder)
@@ -154,6 +156,14 @@ def _copy(source: Path, target: Path, advance: Advance) -> None:
                 advance(len(block))
     except FileNotFoundError:  # an old generation or a trimmed segment went while we were copying
         target.unlink(missing_ok=True)
+
+
+def _copy_profiles(data_root: Path, target: Path) -> None:
+    """Let profile_service's own code copy its store."""
+    command = [sys.executable, "-m", _COPY_LIVE, "--data-root", str(data_root), "--to", str(target)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  ours
+    if done.returncode:
+        raise Unavailable(f"the live action log cannot be copied: {done.stderr.strip()[-500:]}")
 
 
 def _seal(folder: Path, now: datetime) -> BackupReport:

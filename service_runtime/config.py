@@ -99,10 +99,7 @@ class ServiceConfig(BaseSettings):
         default=0, ge=0, le=65535, description="TCP port of the Prometheus page; 0 = no page."
     )
     health_port: int = Field(
-        default=0,
-        ge=0,
-        le=65535,
-        description="Plain port with nothing but health, for probes where TLS is on; 0 = none.",
+        default=0, ge=0, le=65535, description="Plain port with nothing but health; 0 = none."
     )
     worker_count: int = Field(
         default=0,
@@ -171,19 +168,16 @@ class ServiceConfig(BaseSettings):
     )
     tls_key_file: Path | None = Field(default=None, description="Its private key, PEM.")
     tls_client_ca_file: Path | None = Field(
-        default=None,
-        description="Authorities, PEM; callers must show a certificate by one of them.",
+        default=None, description="Authorities, PEM; callers must show a certificate by one."
     )
     tls_ca_file: Path | None = Field(
-        default=None,
-        description="Authorities of the services that we call, PEM; unset = call them plain.",
+        default=None, description="Authorities of the services we call, PEM; unset = call plain."
     )
     token_file: Path | None = Field(
         default=None, description="Token that we show to the services that we call."
     )
     access_file: Path | None = Field(
-        default=None,
-        description="Who may call what (docs/security.md); unset = whoever reaches us.",
+        default=None, description="Who may call what (docs/security.md); unset = everybody."
     )
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from candidate_service.config import CandidateConfig
-from corkboard.pipeline import STEPS
+from corkboard.steps import STEPS
 from profile_service.config import ProfileConfig
 from ranking_service.config import RankingConfig
 from service_runtime.config import load_config
@@ -196,6 +196,12 @@ def test_every_setting_is_one() -> None:
         assert server["args"] == [service]
 
 
+def _minute_of_day(schedule: str) -> int:
+    """When a job runs, in minutes since midnight; its last run for one that runs every hour."""
+    minute, hour = schedule.split()[:2]
+    return int(minute) + 60 * (23 if hour == "*" else int(hour))
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_job_has_its_hour_after_those_it_needs(overlay: str) -> None:
     """Each step of the pipeline is a CronJob, and none starts before what it reads was built."""
@@ -204,10 +210,7 @@ def test_every_job_has_its_hour_after_those_it_needs(overlay: str) -> None:
         for one in manifests(overlay)
         if one["kind"] == "CronJob"
     }
-    minutes = {
-        module: int(schedule.split()[0]) + 60 * int(schedule.split()[1])
-        for module, schedule in jobs.items()
-    }
+    minutes = {module: _minute_of_day(schedule) for module, schedule in jobs.items()}
     module_of = {step.name: step.module for step in STEPS}
     exported_by_its_service = {"profile_service.jobs.export_actions"}
 
