@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -170,6 +171,18 @@ def read_sequences(path: Path) -> tuple[Sequences, NDArray[np.int32], int]:
     return whole.without_tokens(last), whole.pins[last], int(pins.max()) + 1
 
 
+def write_sequences(sequences: Sequences, path: Path) -> None:
+    """Write sequences as `read_sequences` reads them."""
+    lengths = np.diff(sequences.bounds)
+    columns = {
+        "user_id": np.repeat(np.arange(len(sequences)), lengths),
+        "pos": np.concatenate([np.arange(length) for length in lengths.tolist()]),
+        "item_id": sequences.pins,
+    }
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns), path)
+
+
 Score = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
 
@@ -268,6 +281,11 @@ def main() -> None:
     speed_table(arguments)
     for path in arguments.sequences:
         quality_table(arguments, path)
+    if arguments.quick and not arguments.sequences:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "topics" / "sequences.parquet"
+            write_sequences(topic_world(300, 100, 10)[0], path)
+            quality_table(arguments, path)
 
 
 if __name__ == "__main__":
