@@ -2,8 +2,9 @@
 
 Two protocols. *One against 99*: a held-out pin and 99 others of a published split are put into the
 order in which a source would propose them, asked with the user's whole history as query pins (up to
-100); what it does not propose ties for the last places. *Full catalogue*: `corkboard evaluate
-candidates`, the real services asked as ranking_service asks them, lists of up to 400 pins.
+100); what it does not propose ties for the last places. The same order over all pins gives recall.
+*Full catalogue*: `corkboard evaluate candidates`, the real services asked as ranking_service asks
+them, with a few interests, for lists of up to 400 pins.
 
 The sets may not be shipped. They are read from the folder that `--data` names; without it, and with
 `--quick`, the small world of the tests is measured, which only shows that it works.
@@ -53,6 +54,9 @@ DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
 END_US = 1_767_225_600_000_000  # 2026-01-01; any day does
 QUERY_PINS_MAX = 100
+DEPTHS = (10, 100, 400)
+Figures = tuple[float, ...]
+"""HR@10 and NDCG@10 of 1 against 99, then recall on the full catalogue at each of DEPTHS."""
 HEAD = (
     "| | recall@10 | recall@100 (95 %) | / best baseline | recall@400 | HR@10 | NDCG@10 "
     "| coverage@100 | novelty@100 | alone | anywhere | cold pins@100 | p50 / p99 ms |"
@@ -112,54 +116,64 @@ def open_sources(root: Path, **settings: object) -> tuple[list[CandidateSource],
     return [plugin.make(context) for plugin in load_plugins(config.sources)], artifacts
 
 
-def source_scores(
+def judge_source(
     source: CandidateSource,
     histories: Sequence[NDArray[np.int32]],
+    seen: Sequence[NDArray[np.int32]],
     candidates: NDArray[np.int32],
-    pin_count: int,
-) -> NDArray[np.float64]:
-    """Minus the place of each candidate in the source's list; what is not in it ties for the last.
+    row_count: int,
+) -> Figures:
+    """Ask once a user for the whole order of pins and judge it by both protocols.
 
     Args:
-        source: Asked once a user.
+        source: To be judged.
         histories: Query rows of each user.
-        candidates: Catalogue rows, int32[u, c].
-        pin_count: Rows of the catalogue.
+        seen: Rows that must not come back, ascending.
+        candidates: Catalogue rows, int32[u, c], the right one first; what is not in the list ties
+            for the last place.
+        row_count: Above every row.
     """
     scores = np.empty(candidates.shape)
+    recalls = []
     for at, history in enumerate(histories):
-        allowed = np.zeros(pin_count, np.bool_)
-        allowed[candidates[at]] = True
         query = CandidateQuery(
             query_rows=history,
             weights=np.ones(len(history), np.float32),
             seed=at,
             segment=Segment(),
             stop=Stop.never(),
+            excluded_rows=seen[at],
             session_rows=history[::-1][:QUERY_PINS_MAX].copy(),
-            allowed=allowed,
         )
-        found = source.retrieve(query, pin_count).rows
-        places = np.full(pin_count, float(pin_count))
+        found = source.retrieve(query, row_count).rows
+        found = found[~np.isin(found, seen[at])]
+        places = np.full(row_count, np.inf)
         places[found] = np.arange(len(found))
         scores[at] = -places[candidates[at]]
-    return scores
+        recalls.append([places[candidates[at, 0]] < depth for depth in DEPTHS])
+    return (*one_against_many(scores), *np.mean(recalls, axis=0).tolist())
 
 
-def histories_of(
-    split: OneAgainstMany, rows: NDArray[np.int32], seed: int = 0
-) -> list[NDArray[np.int32]]:
-    """Catalogue rows of each tested user's pins, at most 100, drawn by chance where more."""
-    rng = np.random.default_rng(seed)
+def judge_baseline(
+    baseline: baselines.Baseline, pairs: sp.csr_matrix, split: OneAgainstMany
+) -> Figures:
+    """Fit, and judge by both protocols."""
+    mine = pairs[split.tested_users]
+    model = baseline.fit(pairs)
+    lists = baselines.rank_all(model, mine, mine, DEPTHS[-1])
+    recalls = [
+        [split.candidates[at, 0] in found[:depth] for depth in DEPTHS]
+        for at, found in enumerate(lists)
+    ]
+    scores = baselines.scores_of(model, mine, split.candidates)
+    return (*one_against_many(scores), *np.mean(recalls, axis=0).tolist())
+
+
+def rows_seen(split: OneAgainstMany, rows: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """Catalogue rows of each tested user's pins, ascending."""
     order = np.argsort(split.users, kind="stable")
     bounds = np.searchsorted(split.users[order], [split.tested_users, split.tested_users + 1])
-    found = []
-    for begin, end in bounds.T:
-        pins = np.unique(split.pins[order[begin:end]])
-        mine = rows[pins]
-        mine = mine[mine >= 0]
-        found.append(np.sort(rng.permutation(mine)[:QUERY_PINS_MAX]).astype(np.int32))
-    return found
+    return [np.unique(rows[split.pins[order[begin:end]]]) for begin, end in bounds.T]
 
 
 def one_against_99(
@@ -168,7 +182,7 @@ def one_against_99(
     models: Sequence[baselines.Baseline],
     only: Sequence[str] = (),
 ) -> list[str]:
-    """The table of one set."""
+    """The table of one set: 1 against 99, and the full catalogue, from the whole history."""
     pairs_table = pa.table({"user_id": pa.array(split.users), "item_id": pa.array(split.pins)})
     write(work / "folder", "interactions", pairs_table)
     build(work / "folder", work / "root", only)
@@ -178,49 +192,35 @@ def one_against_99(
     pairs = baselines.pair_matrix(split.users, split.pins, (user_count, pin_count))
     rows = artifacts.catalogue().ids.rows([str(pin) for pin in range(pin_count)])
     beyond = np.arange(pin_count, dtype=np.int32) + len(artifacts.catalogue())
-    own_rows = np.where(rows >= 0, rows, beyond).astype(np.int32)  # unknown pins: never proposed
-    histories = histories_of(split, rows)
-    figures: list[tuple[str, str, float, float, float]] = []
+    rows = np.where(rows >= 0, rows, beyond).astype(np.int32)  # unknown pins: never proposed
+    row_count = int(beyond[-1]) + 1
+    seen = rows_seen(split, rows)
+    rng = np.random.default_rng(0)
+    histories = [np.sort(rng.permutation(mine)[:QUERY_PINS_MAX]) for mine in seen]
+    found: list[tuple[str, str, Figures, float]] = []
 
-    def add(name: str, origin: str, score: Callable[[], NDArray[np.float64]]) -> None:
+    def add(name: str, origin: str, judge: Callable[[], Figures]) -> None:
         began = time.perf_counter()
-        figures_of = one_against_many(score())
-        figures.append((name, origin, *figures_of, time.perf_counter() - began))
+        figures = judge()
+        found.append((name, origin, figures, time.perf_counter() - began))
 
-    mine = pairs[split.tested_users]
     for baseline in models:
-        add(
-            baseline.name,
-            baseline.origin,
-            partial(score_baseline, baseline, pairs, mine, split.candidates),
-        )
+        add(baseline.name, baseline.origin, partial(judge_baseline, baseline, pairs, split))
     for source in sources:
-        row_count = int(own_rows.max()) + 1
+        wanted = rows[split.candidates]
+        judge = partial(judge_source, source, histories, seen, wanted, row_count)
         with suppress(NotReady):
-            add(
-                f"`{source.name}`",
-                "this project",
-                partial(source_scores, source, histories, own_rows[split.candidates], row_count),
-            )
-    best = max((row[2] for row in figures if row[1] != "this project"), default=float("nan"))
+            add(f"`{source.name}`", "this project", judge)
+    best = max((row[2][0] for row in found if row[1] != "this project"), default=float("nan"))
     return [
-        "| | from | HR@10 | NDCG@10 | HR@10 / best baseline | seconds |",
-        "|---|---|---|---|---|---|",
+        "| | from | HR@10 | / best baseline | NDCG@10 | all pins: recall@10 | @100 | @400 | s |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {origin} | {hit:.3f} | {gain:.3f} | {hit / best:.2f} | {took:.1f} |"
-            for name, origin, hit, gain, took in figures
+            f"| {name} | {origin} | {hit:.4f} | {hit / best:.3f} | {gain:.4f} "
+            f"| {' | '.join(f'{recall:.4f}' for recall in recalls)} | {took:.1f} |"
+            for name, origin, (hit, gain, *recalls), took in found
         ),
     ]
-
-
-def score_baseline(
-    baseline: baselines.Baseline,
-    pairs: sp.csr_matrix,
-    mine: sp.csr_matrix,
-    candidates: NDArray[np.int32],
-) -> NDArray[np.float64]:
-    """Fit and score."""
-    return baselines.scores_of(baseline.fit(pairs), mine, candidates)
 
 
 def times_in_order(order: NDArray[np.int64], days: float = 60.0) -> pa.Array:
@@ -367,6 +367,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000, help="people asked in each set")
     parser.add_argument("--start", default="interests", choices=[start.value for start in Start])
     parser.add_argument("--one-against-99-users", type=int, default=5000)
+    parser.add_argument("--only-one-against-99", action="store_true")
     parser.add_argument("--pages", type=Path, help="folder for the HTML pages")
     parser.add_argument("--quick", action="store_true", help="a tiny world, to see that it works")
     options = parser.parse_args()
@@ -380,8 +381,9 @@ def main() -> None:
             return
         for name in options.sets:
             folder = Path(work) / name
-            print(f"### {name}, full catalogue\n", flush=True)
-            print("\n".join(full_catalogue(options.data, name, folder, options)), flush=True)
+            if not options.only_one_against_99:
+                print(f"### {name}, full catalogue\n", flush=True)
+                print("\n".join(full_catalogue(options.data, name, folder, options)), flush=True)
             if name == "pinterest20" and options.one_against_99_users:
                 split = read_published(options.data / name, options.one_against_99_users)
                 print("\n### pinterest20, 1 against 99, whole history asked\n", flush=True)
