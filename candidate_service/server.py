@@ -42,6 +42,7 @@ from candidate_service.source_registry import SourceContext, SourcePlugin, load_
 from candidate_service.sources.text_search import search_settings
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.access import Role
+from service_runtime.clock import system_clock
 from service_runtime.config import core_count
 from service_runtime.errors import NotReady
 from service_runtime.generation_metrics import GenerationMetrics
@@ -130,6 +131,7 @@ def build_parts(
     metrics: Metrics,
 ) -> Parts:
     """Put together what the verbs answer from."""
+    clock = system_clock(config.fixed_time)
     walker = walker_of(artifacts, config)
     return Parts(
         served=artifacts.served,
@@ -140,7 +142,7 @@ def build_parts(
         live=LiveCalls(
             LiveWrites(
                 journal,
-                clock=time.time,
+                clock=clock,
                 future_seconds_max=config.live_future_seconds_max,
                 metrics=metrics,
             ),
@@ -151,7 +153,7 @@ def build_parts(
         board_groups=BoardGroups(lambda: walker().graph),
         duplicates=duplicates_of(artifacts),
         as_of_us=partial(oldest_data_us, artifacts),
-        now_us=lambda: time.time_ns() // 1000,
+        now_us=lambda: round(clock() * 1e6),
         clock=time.monotonic,
     )
 
@@ -210,6 +212,7 @@ def open_journal(
     parts: Sequence[Callable[[Catalogue], LivePart]],
 ) -> LiveJournal:
     """Open the log of changes and what is needed to take imported saves back."""
+    clock = system_clock(config.fixed_time)
     get_index = artifacts.add(save_index.ARTIFACT, save_index.FORMAT_VERSION, SaveIndex.open)
 
     def index_or_none() -> SaveIndex | None:
@@ -235,7 +238,7 @@ def open_journal(
             log_name=config.live_log_name,
             exported=exported_positions(config.data_root),
             poll_seconds=config.live_poll_ms / 1000,
-            clock_us=lambda: time.time_ns() // 1000,
+            clock_us=lambda: round(clock() * 1e6),
             parts=make_parts,
             save_index=index_or_none,
             vectors=vectors_or_none,
