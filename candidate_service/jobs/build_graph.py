@@ -6,7 +6,7 @@ counted. Boards get rows of their own, in the order of their ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from candidate_service.imported import open_saves
 from service_runtime.id_table import IdTable
 from service_runtime.job import JobContext, run_job
 
+Saves = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+"""Pin row, board row and number of saves of each pair."""
+
 LANGUAGES_MAX = 1000
 """More tags than this are not languages; the rarest count as unknown."""
 
@@ -35,7 +38,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     Raises:
         NotReady: There is no catalogue yet.
     """
-    engine, store, config = context.engine, context.generations, context.config
+    engine, store = context.engine, context.generations
     source = store.open_latest_good(catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS)
     pins = catalogue.open_catalogue(source)
     open_saves(engine, context.data_root, context.as_of_us)
@@ -44,34 +47,9 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         engine.sql("select distinct board_id from saves order by board_id", name="boards")
         board_ids = engine.read("boards").column("board_id").combine_chunks()
         boards = IdTable.build(board_ids, draft.path(graph.BOARD_IDS_FOLDER))
-        pin_rows, board_rows, save_counts = _edges(context, pins, boards)
+        saves = _edges(context, pins, boards)
         advance(1)
-        saved_count = len(pin_rows)
-        topics, topic_names = _topics(pins, config.graph_topic_count_max)
-        kept = prune_edges(
-            pin_rows, board_rows, config.prune_settings(), seed=context.seed, topics=topics
-        )
-        advance(1)
-        pin_languages, languages = _languages(pins)
-        built = graph.build_graph(
-            pin_rows[kept],
-            board_rows[kept],
-            pin_count=len(pins),
-            board_count=len(boards),
-            pin_languages=pin_languages,
-            languages=languages,
-            pin_topics=_first_topics(topics),
-            # Kept by the walks' setting: groups by topic cost memory and time where nobody asks.
-            topics=topic_names if config.pixie_topic_bias > 0 else (),
-        )
-        often = kept & (save_counts > 1)
-        built.repeated_saves = dict(
-            zip(
-                zip(pin_rows[often].tolist(), board_rows[often].tolist(), strict=True),
-                save_counts[often].tolist(),
-                strict=True,
-            )
-        )
+        built = _pruned(context, pins, len(boards), saves, advance)
         built.board_titles = _titles(context, boards)
         advance(1)
         built.write(draft.folder)
@@ -79,7 +57,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             "pin_count": built.pin_count,
             "board_count": built.board_count,
             "edge_count": built.edge_count,
-            "pruned_edge_count": saved_count - built.edge_count,
+            "pruned_edge_count": len(saves[0]) - built.edge_count,
             "degree_max": built.degree_max,
             "isolated_pin_count": int((np.diff(built.pin_edges[0]) == 0).sum()),
         }
@@ -98,9 +76,40 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     return {"generation": generation.id, **counts}
 
 
-def _edges(
-    context: JobContext[CandidateConfig], pins: Catalogue, boards: IdTable
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+def _pruned(
+    context: JobContext[CandidateConfig],
+    pins: Catalogue,
+    board_count: int,
+    saves: Saves,
+    advance: Callable[[int], None],
+) -> graph.PinBoardGraph:
+    """Keep the edges that are worth it, and compress them."""
+    config = context.config
+    pin_rows, board_rows, save_counts = saves
+    topics, topic_names = _topics(pins, config.graph_topic_count_max)
+    kept = prune_edges(
+        pin_rows, board_rows, config.prune_settings(), seed=context.seed, topics=topics
+    )
+    advance(1)
+    pin_languages, languages = _languages(pins)
+    built = graph.build_graph(
+        pin_rows[kept],
+        board_rows[kept],
+        pin_count=len(pins),
+        board_count=board_count,
+        pin_languages=pin_languages,
+        languages=languages,
+        pin_topics=_first_topics(topics),
+        # Only if walks use them: groups by topic cost memory and time.
+        topics=topic_names if config.pixie_topic_bias > 0 else (),
+    )
+    often = kept & (save_counts > 1)
+    pairs = zip(pin_rows[often].tolist(), board_rows[often].tolist(), strict=True)
+    built.repeated_saves = dict(zip(pairs, save_counts[often].tolist(), strict=True))
+    return built
+
+
+def _edges(context: JobContext[CandidateConfig], pins: Catalogue, boards: IdTable) -> Saves:
     """Return pin row, board row and number of saves of each pair, each pair once."""
     parts = [(np.empty(0, np.int32),) * 3]
     for batch in context.engine.stream("saves", batch_rows=262_144):
