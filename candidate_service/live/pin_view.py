@@ -93,8 +93,9 @@ class PinView:
             table = self._vectors().vectors
         except NotReady:
             return found
+        known_count = min(len(table), served.live.base_count)  # rows behind are live pins
         for row in rows:
-            if row not in found and 0 <= row < len(table) and table[row].any():
+            if row not in found and 0 <= row < known_count and table[row].any():
                 found[row] = table[row]
         return found
 
