@@ -157,7 +157,13 @@ class Erasures:
         """The nightly counters know no users; until the next count they contain their actions."""
         snapshot = self._memboost.live.snapshot()
         erased_us = read_erased(self._data_root).get(key)
-        if snapshot is None or erased_us is None or snapshot[0].manifest.as_of_us > erased_us:
+        is_clean = (
+            snapshot is None
+            or erased_us is None
+            or not snapshot[1].pair_count
+            or snapshot[0].manifest.as_of_us > erased_us
+        )
+        if is_clean:
             return StoreErasure("ranking:memboost_table", ErasureState.ERASED)
         detail = "sums without users; counted anew without this one by the next build_memboost"
         return StoreErasure("ranking:memboost_table", ErasureState.HIDDEN, 0, detail)

@@ -254,7 +254,7 @@ def make_recommender(
         planner=Planner(path, config, stopped=lambda _: {}, metrics=metrics),
         pages=PageBook(store.root / "pages", config.page_seconds),
         lately=ShownLately(config.rotation_user_count_max),
-        skew=SkewCheck(share=1.0, alarm=0.5, metrics=metrics),
+        skew=SkewCheck(share=config.skew_check_share, alarm=0.5, metrics=metrics),
         config=config,
         clock=lambda: NOW,
     )
