@@ -71,7 +71,7 @@ class Size:
     seen: int
 
 
-FULL = Size("small", 4000, 20_000, 6, WINDOW_S, 200)
+FULL = Size("small", 2000, 20_000, 5, WINDOW_S, 100)
 QUICK = Size("tiny", 60, 100, 1, 0.6, 5)
 
 
