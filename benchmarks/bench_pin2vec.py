@@ -189,13 +189,14 @@ Score = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 def ranks_of(
     score: Score, sequences: Sequences, truths: NDArray[np.int32], people: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Rank of each kept-out pin among all pins that the person does not have, from 0."""
+    """Rank of each kept-out pin among all that the person does not have, from 0; ties half."""
     ranks = []
     for person in people.tolist():
         had = sequences.pins[sequences.bounds[person] : sequences.bounds[person + 1]]
         scores = np.array(score(had[::-1]))
         scores[had] = -np.inf
-        ranks.append(int((scores > scores[truths[person]]).sum()))
+        own = scores[truths[person]]
+        ranks.append((scores > own).sum() + ((scores == own).sum() - 1) // 2)
     return np.array(ranks)
 
 
