@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 from numpy.typing import NDArray
+from scipy.linalg.lapack import spotrf, spotri
 
 from corkboard.evaluation.metrics import one_against_many
 
@@ -73,12 +74,20 @@ def all_baselines(*, is_quick: bool) -> Iterator[tuple[str, dict[str, Any], Any]
     )
     betas = [0.4] if is_quick else [0.2, 0.3, 0.4, 0.5, 0.6]
     yield "RP3beta", {f"beta {beta}": beta for beta in betas}, fit_rp3beta
-    ridges = [100.0] if is_quick else [500.0, 1000.0, 3000.0]
+    ridges = [100.0] if is_quick else [500.0, 1000.0, 2000.0]
     yield "EASE", {f"lambda {ridge:g}": ridge for ridge in ridges}, fit_ease
-    grids = [(16, 5.0)] if is_quick else [(64, 1.0), (128, 1.0), (128, 4.0), (192, 1.0)]
+    grids = [(128, 4.0, 0.05), (128, 4.0, 2.0), (128, 4.0, 10.0), (128, 16.0, 10.0)]
+    wide = [(128, 16.0, 40.0), (192, 16.0, 40.0)]
     yield (
         "implicit ALS",
-        {f"{factors} factors, confidence {c:g}": (factors, c) for factors, c in grids},
+        {
+            f"{factors} factors, confidence {confidence:g}, ridge {ridge:g}": (
+                factors,
+                confidence,
+                ridge,
+            )
+            for factors, confidence, ridge in ([(16, 5.0, 0.1)] if is_quick else [*grids, *wide])
+        },
         fit_als,
     )
 
@@ -148,21 +157,25 @@ def fit_ease(pairs: sp.csr_matrix, ridge: float) -> Scorer:
     """Closed-form regression of pins on pins with an empty diagonal (Steck 2019)."""
     gram = _together(pairs)
     gram[np.diag_indices_from(gram)] += np.float32(ridge)
-    inverse = np.linalg.inv(gram)
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return pin_by_pin(pairs, np.asarray(weights, np.float32))
+    factor, failed = spotrf(gram.T, overwrite_a=True)
+    inverse, failed_again = spotri(factor, overwrite_c=True)
+    assert not failed
+    assert not failed_again
+    upper = np.triu(inverse, 1)
+    diagonal = np.diag(inverse).copy()
+    weights = (upper + upper.T) / -diagonal
+    return pin_by_pin(pairs, np.ascontiguousarray(weights, np.float32))
 
 
-def fit_als(pairs: sp.csr_matrix, setting: tuple[int, float]) -> Scorer:
+def fit_als(pairs: sp.csr_matrix, setting: tuple[int, float, float]) -> Scorer:
     """Alternating least squares (Hu, Koren and Volinsky 2008) by the library implicit."""
     from implicit.cpu.als import AlternatingLeastSquares
 
-    factors, confidence = setting
+    factors, confidence, ridge = setting
     model = AlternatingLeastSquares(
         factors=factors,
         iterations=15,
-        regularization=0.05,
+        regularization=ridge,
         alpha=confidence,
         num_threads=1,
         random_state=0,
