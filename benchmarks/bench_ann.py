@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from candidate_service.candidate import SharedMask
 from candidate_service.index_settings import NUMBERS, IndexSettings
 from candidate_service.neighbours import FilterPlan, NeighbourCache, Neighbours, over_fetched
-from candidate_service.vector_index import LiveVectorIndex, VectorIndex, build_index
+from candidate_service.vector_index import LiveVectorIndex, VectorIndex, build_index, open_index
 from candidate_service.vector_recall import recall_against
+from service_runtime.generations import GenerationStore
 
 DEPTH = 100
 FILTERED_DEPTH = 192  # 133 for each of three medoids, and some spare
@@ -319,15 +320,20 @@ def thread_lines(folder: Path, *, count: int, dimension: int, round_count: int) 
     return lines
 
 
-def shared_lines(folder: Path, *, quick: bool) -> list[list[str]]:
-    """Build one graph for filters and cache."""
+def shared_lines(folder: Path, data_root: Path | None, *, quick: bool) -> list[list[str]]:
+    """Build one graph for filters and cache, or take that of a data root."""
     count, dimension = (2_000, 32) if quick else (200_000, 128)
-    index, _, _ = build(spread(np.random.default_rng(17), count, dimension), folder)
+    if data_root is None:
+        index, _, _ = build(spread(np.random.default_rng(17), count, dimension), folder)
+    else:
+        published = GenerationStore(data_root / "generations").current("vector_index")
+        assert published is not None
+        index = open_index(published)
     return [
-        filter_lines(index, query_count=10 if quick else 200),
+        filter_lines(index, query_count=10 if quick else 100),
         skew_lines(
             index,
-            question_count=200 if quick else 20_000,
+            question_count=200 if quick else 10_000,
             sizes=(0, 20, 200) if quick else (0, 1_000, 10_000, 100_000),
         ),
     ]
@@ -338,6 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     parser.add_argument("--tables", nargs="*", help="search small numbers filters adds threads")
+    parser.add_argument("--data-root", type=Path, help="whose index `filters` takes")
     options = parser.parse_args()
     quick = options.quick
     print("## Nearest neighbours (candidate_service)\n")
@@ -355,7 +362,7 @@ def main() -> None:
             "numbers": lambda: [
                 number_lines(folder, count=count, dimension=dimension, query_count=queries)
             ],
-            "filters": lambda: shared_lines(folder, quick=quick),
+            "filters": lambda: shared_lines(folder, options.data_root, quick=quick),
             "adds": lambda: [
                 add_lines(
                     count=count,
