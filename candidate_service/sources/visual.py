@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,21 @@ class Pictures:
 
     duplicates: Duplicates
     hashes: HammingIndex
+    _members: NDArray[np.int32] = field(init=False)
+    _groups: NDArray[np.int32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the members of each group side by side."""
+        groups = np.asarray(self.duplicates.groups)
+        members = np.flatnonzero(groups).astype(np.int32)
+        order = np.lexsort((members, groups[members]))
+        object.__setattr__(self, "_members", members[order])
+        object.__setattr__(self, "_groups", groups[members[order]])
+
+    def members(self, group: int) -> NDArray[np.int32]:
+        """Return the rows of a group, int32[m], ascending."""
+        low, high = np.searchsorted(self._groups, (group, group + 1))
+        return self._members[low:high]
 
 
 def open_pictures(generation: Generation) -> Pictures:
@@ -132,7 +147,7 @@ class VisualSource:
             sealed = sealed[[not live.is_changed(at) for at in sealed.tolist()]]
             twins = np.concatenate((sealed, live.near(wanted, self._distance_max)))
         elif groups[row]:
-            twins = np.flatnonzero(groups == groups[row]).astype(np.int32)
+            twins = pictures.members(int(groups[row]))
         else:
             return np.empty(0, np.int32)
         return np.asarray(twins[twins != row], np.int32)
