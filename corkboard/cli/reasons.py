@@ -160,7 +160,8 @@ def impressions(
     if as_json:
         print_json({"recorded_count": count})
     else:
-        out.print(f"recorded {count} of {len(shown)}; the others were recorded before")
+        known = f"; {len(shown) - count} were recorded before" if count < len(shown) else ""
+        out.print(f"recorded {count} of {len(shown)}{known}")
 
 
 def experiment(
