@@ -7,7 +7,7 @@ of the machine, also at the same moment: whoever chooses pins for a page holds i
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -44,11 +44,16 @@ class PageBook:
     Args:
         folder: Where their files are.
         lifetime: Seconds after which a page that nobody asked for is forgotten.
+        clock: Unix seconds.
     """
 
-    def __init__(self, folder: Path, lifetime: float) -> None:
+    artifact = "pages"
+
+    def __init__(self, folder: Path, lifetime: float, clock: Callable[[], float]) -> None:
         self._folder = folder
         self._lifetime = lifetime
+        self._clock = clock
+        self._swept = clock()
 
     @contextmanager
     def open(self, user_id: str, page_id: str, now: float) -> Iterator[OpenPage]:
@@ -83,6 +88,14 @@ class PageBook:
             raise _full(self._folder, fault) from fault
         finally:
             os.close(file)
+
+    def poll(self) -> bool:
+        """Remove old pages now and then; returns whether there were any."""
+        now = self._clock()
+        if now - self._swept < self._lifetime / 4:
+            return False
+        self._swept = now
+        return self.sweep(now) > 0
 
     def sweep(self, now: float) -> int:
         """Remove pages that nobody asked for lately; returns how many."""

@@ -74,9 +74,14 @@ def held_back(
     Returns:
         float64[n], in [log FLOOR, 0].
     """
-    left = np.zeros(keys.size)
-    for time, shown_keys in shown:
-        share = 1.0 - (now - time) / seconds if seconds > 0 else 0.0
-        if share > 0:
-            left = np.where(np.isin(keys, shown_keys), np.maximum(left, min(share, 1.0)), left)
+    every = np.concatenate([np.empty(0, np.uint64), *(shown_keys for _, shown_keys in shown)])
+    if not every.size or seconds <= 0:
+        return np.zeros(keys.size)
+    times = np.repeat([time for time, _ in shown], [some.size for _, some in shown])
+    order = np.lexsort((times, every))
+    is_newest = np.append(np.diff(every[order]) != 0, True)
+    newest = order[is_newest]
+    places = np.minimum(np.searchsorted(every[newest], keys), newest.size - 1)
+    share = np.clip(1.0 - (now - times[newest[places]]) / seconds, 0.0, 1.0)
+    left = np.where(every[newest[places]] == keys, share, 0.0)
     return np.log(np.maximum(1.0 - rate * left, FLOOR))

@@ -76,6 +76,7 @@ def build(config: RankingConfig) -> Server:
     memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
     results = ExperimentResults(store)
     planner = Planner(config.scenario_file, config, stopped=results.stopped, metrics=metrics)
+    pages = PageBook(config.data_root / "live" / "pages", config.page_seconds, clock)
     lately = ShownLately(config.rotation_user_count_max)
     recommender = Recommender(
         artifacts=artifacts,
@@ -84,7 +85,7 @@ def build(config: RankingConfig) -> Server:
         impressions=impressions,
         memory=memboost,
         planner=planner,
-        pages=PageBook(config.data_root / "live" / "pages", config.page_seconds),
+        pages=pages,
         lately=lately,
         skew=SkewCheck(share=config.skew_check_share, alarm=config.skew_alarm, metrics=metrics),
         config=config,
@@ -111,7 +112,7 @@ def build(config: RankingConfig) -> Server:
     )
     lives = (*artifacts.lives, rankers.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
-    watcher = GenerationWatcher((*lives, planner), config.generation_poll_seconds)
+    watcher = GenerationWatcher((*lives, planner, pages), config.generation_poll_seconds)
     closing = [watcher.stop, *(channel.close for channel in channels)]
     closing += [impressions.close, memboost.close, servicer.close]
     return _server(

@@ -169,7 +169,7 @@ class TestPages:
 
     def test_lists_asked_for_at_once_share_a_page(self, tmp_path: Path) -> None:
         """Twenty threads each take ten of a thousand: none takes what another has."""
-        book = PageBook(tmp_path, 1800)
+        book = PageBook(tmp_path, 1800, lambda: NOW)
         taken: list[list[int]] = []
 
         def choose() -> None:
@@ -189,7 +189,7 @@ class TestPages:
 
     def test_an_old_page_is_forgotten(self, tmp_path: Path) -> None:
         """After its lifetime it begins anew, and its file goes."""
-        book = PageBook(tmp_path, 1800)
+        book = PageBook(tmp_path, 1800, lambda: NOW)
         with book.open("u", "p", NOW) as page:
             page.added = np.array([5], np.uint64)
 
@@ -198,7 +198,10 @@ class TestPages:
         assert book.sweep(NOW + 1700) == 0
         with book.open("u", "p", NOW + 4000) as page:
             assert page.shown.tolist() == []
-        assert book.sweep(NOW + 4000) == 1
+        later = iter([NOW, NOW + 100, NOW + 4000])
+        polled = PageBook(tmp_path, 1800, lambda: next(later))
+        assert [polled.poll(), polled.poll()] == [False, True]
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestDuplicates:
@@ -340,6 +343,11 @@ class TestRotation:
         assert half == pytest.approx([0.75, 1.0])
         assert none == [1.0, 1.0]
         assert held_back(keys, shown, rate=1.0, seconds=0.0, now=NOW).tolist() == [0.0, 0.0]
+        empty = [(NOW, keys[:0])]
+        assert held_back(keys, empty, rate=1.0, seconds=9.0, now=NOW).tolist() == [0.0, 0.0]
+        twice = [(NOW - 90, keys), (NOW, keys[1:]), (NOW - 50, keys)]
+        latest = np.exp(held_back(keys, twice, rate=1.0, seconds=100.0, now=NOW)).tolist()
+        assert latest == pytest.approx([0.5, 1e-6])
 
     def test_the_memory_of_users_is_bounded(self) -> None:
         """The one that was shown nothing for longest goes first; nobody is nobody."""

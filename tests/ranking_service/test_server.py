@@ -11,6 +11,8 @@ import pytest
 
 from candidate_service.config import CandidateConfig
 from candidate_service.server import build as build_candidate
+from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
+from corkboard.candidate.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from corkboard.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
@@ -54,6 +56,7 @@ class House:
                 **STEADY,
             )
         )
+        self.candidate_target = targets[1]
         self.channels = [
             grpc.insecure_channel(f"127.0.0.1:{self.ranking.start()}"),
             grpc.insecure_channel(targets[0]),
@@ -218,6 +221,30 @@ def test_shown_lists_are_logged(fragile: House) -> None:
     assert [table["list_id"][0].as_py() for table in tables] == [answer.list_id]
     assert tables[0]["pin_id"].to_pylist() == names(answer)
     assert tables[0]["impression_time_us"][0].as_py() == round(AS_OF.timestamp() * 1e6)
+
+
+def test_a_pin_of_a_second_ago_is_in_answers(fragile: House) -> None:
+    """A home feed shows it with reasons, related pins start from it; an unknown pin is unknown."""
+    channel = grpc.insecure_channel(fragile.candidate_target)
+    candidates = CandidateServiceStub(channel)
+    record = candidate_pb.PinRecord(
+        pin_id="brand new", title="new pots", topics=["pottery"], owner_id="bob"
+    )
+    candidates.UpsertPins(candidate_pb.UpsertPinsRequest(pins=[record]), timeout=10)
+
+    def shown() -> Any:
+        answer = fragile.recommend(user_id="ana", limit=500, request_id=f"r{time.monotonic()}")
+        return next((pin for pin in answer.pins if pin.pin_id == "brand new"), None)
+
+    found = until(shown)
+    related = fragile.recommend(query_pin_id="brand new", limit=10)
+    own = fragile.recommend(user_id="bob", limit=500)
+    channel.close()
+
+    assert found is not None
+    assert found.sources
+    assert "brand new" not in names(related)
+    assert "brand new" not in names(own), "nobody is shown what is their own"
 
 
 def until(holds: Any, seconds: float = 10.0) -> Any:

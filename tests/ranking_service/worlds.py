@@ -252,7 +252,7 @@ def make_recommender(
         impressions=impressions,
         memory=memory,
         planner=Planner(path, config, stopped=lambda _: {}, metrics=metrics),
-        pages=PageBook(store.root / "pages", config.page_seconds),
+        pages=PageBook(store.root / "pages", config.page_seconds, lambda: NOW),
         lately=ShownLately(config.rotation_user_count_max),
         skew=SkewCheck(share=config.skew_check_share, alarm=0.5, metrics=metrics),
         config=config,
