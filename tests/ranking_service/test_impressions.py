@@ -1,5 +1,6 @@
 """The impression log: what goes in comes out, behind the answers and never in their way."""
 
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,35 @@ def test_a_record_becomes_one_row_a_shown_pin() -> None:
         "source_ranks": [1],
         "source_scores": [0.5],
         "source_query_pin_ids": ["medoid"],
+        "platform": "",
+        "origin": "unspecified",
+        "scenario": "",
+        "experiment_arms": "{}",
+        "is_randomised": False,
+        "slice_propensity": 1.0,
+        "position_propensity": 1.0,
+        "memboost": 0.0,
+        "promotion": "",
     }
+
+
+def test_a_record_of_an_older_version_says_nothing_of_what_it_lacks() -> None:
+    """Logs written before there were platforms, arms and chances are read as without any."""
+    payload = encode_record(make_answer(), make_features(3), time=NOW, as_of_us=12)
+    version, length = struct.unpack_from("<BI", payload)
+    header = orjson.loads(payload[5 : 5 + length])
+    for name in ("platform", "origin", "scenario", "experiment_arms", "is_randomised"):
+        del header["answer"][name]
+    del header["answer"]["slice_propensity"]
+    for pin in header["answer"]["pins"]:
+        del pin["position_propensity"], pin["memboost"], pin["promotion"]
+    older = orjson.dumps(header)
+
+    table = impression_table(
+        struct.pack("<BI", version, len(older)) + older + payload[5 + length :]
+    )
+
+    assert table == impression_table(payload)
 
 
 def test_an_empty_answer_is_a_record_without_rows() -> None:
