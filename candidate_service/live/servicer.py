@@ -93,7 +93,18 @@ def _text(field: str) -> Callable[[wire.PinRecord], str]:
 
 
 def _time(field: str) -> Callable[[wire.PinRecord], int | None]:
-    return lambda pin: getattr(pin, field).ToMicroseconds() if pin.HasField(field) else None  # type: ignore[arg-type]
+    return lambda pin: _time_us(pin, field)
+
+
+def _time_us(message: wire.PinRecord | wire.SaveRecord, field: str) -> int | None:
+    """Return a time in microseconds, None where it is unset; a Timestamp can be none at all."""
+    if not message.HasField(field):  # type: ignore[arg-type]
+        return None
+    try:
+        return int(getattr(message, field).ToMicroseconds())
+    except ValueError as fault:
+        told = "must be a time between the years 1 and 9999"
+        raise InvalidRequest(told, field=field, reason="TIME_INVALID") from fault
 
 
 def _vector(field: str) -> Callable[[wire.PinRecord], Any]:
@@ -179,12 +190,16 @@ def decode_save(save: wire.SaveRecord) -> SaveChange | Invalid:
     if not save.board_id and not save.user_id:
         told = "must be given where there is no user_id"
         return Invalid(FieldViolation("board_id", "BOARD_OR_USER", told))
+    try:
+        save_time_us = _time_us(save, "save_time")
+    except InvalidRequest as fault:
+        return Invalid(fault.violations[0])
     return SaveChange(
         save_id=save.save_id,
         board_id=save.board_id or unnamed_board(save.user_id),
         pin_id=save.pin_id,
         user_id=save.user_id,
-        save_time_us=save.save_time.ToMicroseconds() if save.HasField("save_time") else None,
+        save_time_us=save_time_us,
         board_title=save.board_title,
     )
 

@@ -219,6 +219,8 @@ def test_a_bad_pin_is_refused_alone_or_with_all(
         (wire.PinRecord(pin_id="p", vector=[0.0, 0.0]), "vector"),
         (wire.PinRecord(pin_id="p", creation_time={"seconds": 4_000_000_000}), "creation_time"),
         (wire.PinRecord(pin_id="p", expiration_time={"seconds": -5}), "expiration_time"),
+        (wire.PinRecord(pin_id="p", expiration_time={"seconds": 2**62}), "expiration_time"),
+        (wire.PinRecord(pin_id="p", creation_time={"nanos": -1}), "creation_time"),
     ],
 )
 def test_values_that_rules_refuse(
@@ -236,13 +238,15 @@ def test_bad_saves_name_their_field(client: wire_grpc.CandidateServiceStub) -> N
         wire.SaveRecord(save_id="s", pin_id="a"),
         wire.SaveRecord(save_id="s", board_id="b"),
         wire.SaveRecord(save_id="s", board_id="b", pin_id="a", save_time={"seconds": 4 * 10**9}),
+        wire.SaveRecord(save_id="s", board_id="b", pin_id="a", save_time={"nanos": -1}),
         wire.SaveRecord(save_id="good", board_id="b", pin_id="a"),
     ]
 
     answer = client.UpsertSaves(wire.UpsertSavesRequest(saves=saves, allow_partial=True), timeout=9)
 
-    assert answer.codes == [INVALID, INVALID, INVALID, WRITTEN]
-    assert [one.field for one in answer.rejections] == ["board_id", "pin_id", "save_time"]
+    assert answer.codes == [INVALID] * 4 + [WRITTEN]
+    fields = [one.field for one in answer.rejections]
+    assert fields == ["board_id", "pin_id", "save_time", "save_time"]
 
 
 @pytest.mark.parametrize(
