@@ -320,31 +320,23 @@ def thread_lines(folder: Path, *, count: int, dimension: int, round_count: int) 
     return lines
 
 
-def shared_lines(folder: Path, data_root: Path | None, *, quick: bool) -> list[list[str]]:
-    """Build one graph for filters and cache, or take that of a data root."""
-    count, dimension = (2_000, 32) if quick else (200_000, 128)
+def large_index(folder: Path, data_root: Path | None, *, quick: bool) -> VectorIndex:
+    """Build the graph for filters and cache, or take that of a data root."""
     if data_root is None:
-        index, _, _ = build(spread(np.random.default_rng(17), count, dimension), folder)
-    else:
-        published = GenerationStore(data_root / "generations").current("vector_index")
-        assert published is not None
-        index = open_index(published)
-    return [
-        filter_lines(index, query_count=10 if quick else 100),
-        skew_lines(
-            index,
-            question_count=200 if quick else 10_000,
-            sizes=(0, 20, 200) if quick else (0, 1_000, 10_000, 100_000),
-        ),
-    ]
+        count, dimension = (2_000, 32) if quick else (200_000, 128)
+        return build(spread(np.random.default_rng(17), count, dimension), folder)[0]
+    published = GenerationStore(data_root / "generations").current("vector_index")
+    assert published is not None
+    return open_index(published)
 
 
 def main() -> None:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
-    parser.add_argument("--tables", nargs="*", help="search small numbers filters adds threads")
+    parser.add_argument("--tables", nargs="*", help="search small numbers filters cache …")
     parser.add_argument("--data-root", type=Path, help="whose index `filters` takes")
+    parser.add_argument("--filtered", type=int, default=100, help="questions under each filter")
     options = parser.parse_args()
     quick = options.quick
     print("## Nearest neighbours (candidate_service)\n")
@@ -362,7 +354,19 @@ def main() -> None:
             "numbers": lambda: [
                 number_lines(folder, count=count, dimension=dimension, query_count=queries)
             ],
-            "filters": lambda: shared_lines(folder, options.data_root, quick=quick),
+            "filters": lambda: [
+                filter_lines(
+                    large_index(folder, options.data_root, quick=quick),
+                    query_count=10 if quick else options.filtered,
+                )
+            ],
+            "cache": lambda: [
+                skew_lines(
+                    large_index(folder, options.data_root, quick=quick),
+                    question_count=200 if quick else 10_000,
+                    sizes=(0, 20, 200) if quick else (0, 1_000, 10_000, 100_000),
+                )
+            ],
             "adds": lambda: [
                 add_lines(
                     count=count,

@@ -236,7 +236,12 @@ class VectorIndex:
         return known
 
     def nearest(
-        self, queries: NDArray[np.float32], count: int, *, cosine_min: float = -1.0
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        *,
+        cosine_min: float = -1.0,
+        effort: int = 0,
     ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Return for each query the *count* pins of highest cosine.
 
@@ -244,6 +249,7 @@ class VectorIndex:
             queries: Unit rows, float32[q, d].
             count: How many, >= 0.
             cosine_min: Pins below are left out.
+            effort: Search effort where it should be more than the measured one.
 
         Returns:
             For each query rows int32[m] and cosines float32[m], best first, lower row first
@@ -261,7 +267,8 @@ class VectorIndex:
             cosines = scan_cosines(self._scanned, np.ascontiguousarray(queries))
             found = [best_rows(self._rows, row, count) for row in cosines]
         else:
-            view = self._view()
+            view = self._view()  # this thread's own: its effort is nobody else's
+            view.expansion_search = max(effort, self._expansion_search)  # type: ignore[misc]
             found = [_search(view, self.vectors, query, count) for query in queries]
         if cosine_min > -1.0:
             kept = [int(np.count_nonzero(cosines >= cosine_min)) for _, cosines in found]
