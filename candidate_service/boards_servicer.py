@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from candidate_service.artifacts import Served, steady
 from candidate_service.boards import BoardFinder, FoundBoard
 from candidate_service.candidate import CandidateQuery, Segment, Stop
-from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
-from candidate_service.query_weights import query_weights
+from candidate_service.candidate_encoding import weighted_pins
+from candidate_service.query_pins import QueriedPins, choose_queried_pins
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 
 LIMIT_DEFAULT = 25
@@ -90,30 +90,11 @@ def decode_queried(
     """
     return choose_queried_pins(
         served.live,
-        _weighted(request.query_pins, parts, "query_pins"),
-        _weighted(request.medoids, parts, "medoids"),
+        weighted_pins(request.query_pins, "query_pins", parts.half_life_days, parts.now_us()),
+        weighted_pins(request.medoids, "medoids", parts.half_life_days, parts.now_us()),
         sample_count=request.medoid_sample_count or parts.medoid_sample_count,
         seed=request.seed,
     )
-
-
-def _weighted(pins: Sequence[wire.QueryPin], parts: BoardParts, field: str) -> WeightedPins:
-    weights = query_weights(
-        np.array([pin.weight for pin in pins], np.float64),
-        [pin.action_type for pin in pins],
-        np.array(
-            [
-                pin.action_time.ToMicroseconds() if pin.HasField("action_time") else 0
-                for pin in pins
-            ],
-            np.int64,
-        ),
-        now_us=parts.now_us(),
-        half_life_days=parts.half_life_days,
-        field=field,
-    )
-    kept = np.flatnonzero(weights.astype(np.float32) > 0)
-    return WeightedPins([pins[at].pin_id for at in kept.tolist()], weights[kept])
 
 
 def encode_boards(

@@ -92,9 +92,7 @@ def weighted_pins(
     weights = np.array([pin.weight for pin in pins], np.float64)
     types = [pin.action_type for pin in pins]
     if any(types) or any(pin.HasField("action_time") for pin in pins):
-        times = [
-            pin.action_time.ToMicroseconds() if pin.HasField("action_time") else 0 for pin in pins
-        ]
+        times = [_action_time_us(pin, f"{field}[{at}]") for at, pin in enumerate(pins)]
         weights = query_weights(
             weights,
             types,
@@ -105,6 +103,17 @@ def weighted_pins(
         )
     kept = np.flatnonzero(weights.astype(np.float32) > 0).tolist()
     return WeightedPins([pins[at].pin_id for at in kept], weights[kept])
+
+
+def _action_time_us(pin: wire.QueryPin, path: str) -> int:
+    try:
+        return pin.action_time.ToMicroseconds() if pin.HasField("action_time") else 0
+    except ValueError as fault:  # a Timestamp can be no time at all
+        raise InvalidRequest(
+            "must be a time between the years 1 and 9999",
+            field=f"{path}.action_time",
+            reason="TIME_INVALID",
+        ) from fault
 
 
 def decode_wanted(asked: wire.PinFilter, viewer: wire.Viewer, filters: Filters) -> Wanted:
