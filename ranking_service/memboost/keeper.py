@@ -7,7 +7,7 @@ the live table anew; a reader takes the finished `Memboost` by one attribute rea
 
 import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,9 @@ from service_runtime.telemetry import Metrics, logger
 BUSY_SHARE: Final = 0.05
 """Share of one core that counting may take; then it counts less often."""
 
-DAY_US: Final = 86_400_000_000
+KEPT_SECONDS: Final = 2 * 86_400.0
+"""How long live records are kept; older ones wait for the nightly count."""
+MARK_SECONDS: Final = 3600.0
 
 _log = logger("ranking_service.memboost")
 
@@ -79,6 +81,7 @@ class MemboostKeeper:
         self._own = EventLog(self._root / config.impression_log_name)
         self._resets = EventLog(self._reset_root / config.impression_log_name)
         self._positions: dict[Path, int] = {}
+        self._marks: deque[tuple[float, int]] = deque()
         self._day = Day()
         self._live_table = empty_table()
         self._queue: queue.Queue[Callable[[], bytes] | None] = queue.Queue(
@@ -209,13 +212,14 @@ class MemboostKeeper:
             generation = snapshot[0].id if snapshot else ""
             as_of_us = snapshot[0].manifest.as_of_us if snapshot else 0
             payloads = self._unread()
+            self._cut_own_log()
             resets = [reset.rule for reset in read_resets(self._reset_root)]
             state = (generation, len(resets), len(self._positions))
             if not payloads and state == self._published:
                 return
             self._day.add(payloads)
             now_us = round(self._clock() * 1e6)
-            self._day.forget_before(max(as_of_us, now_us - 2 * DAY_US))
+            self._day.forget_before(max(as_of_us, now_us - round(KEPT_SECONDS * 1e6)))
             self._day.without_erased()
             live = self._counted(base)
             tables = base.without(resets), live.without(resets)
@@ -249,6 +253,14 @@ class MemboostKeeper:
                 position = record.position_after
             self._positions[folder] = position
         return payloads
+
+    def _cut_own_log(self) -> None:
+        """Remove what this process wrote more than two days ago, looking once an hour."""
+        now = self._clock()
+        if not self._marks or now - self._marks[-1][0] >= MARK_SECONDS:
+            self._marks.append((now, self._own.position))
+        while now - self._marks[0][0] > KEPT_SECONDS:
+            self._own.remove_before(self._marks.popleft()[1])
 
     def _put(self, encode: Callable[[], bytes]) -> None:
         try:

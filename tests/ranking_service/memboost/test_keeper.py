@@ -151,6 +151,36 @@ def test_an_erased_user_leaves_the_live_counters(tmp_path: Path) -> None:
     again.close()
 
 
+def test_old_records_are_cut_from_the_log(tmp_path: Path) -> None:
+    """Two days later the log has given its old segments back, and counts nothing of them."""
+    now = [NOW]
+    config = RankingConfig(impression_log_name="main", memboost_refresh_seconds=3600)
+    kept = MemboostKeeper(
+        GenerationStore(tmp_path / "generations"),
+        tmp_path / "live",
+        config,
+        Metrics("ranking_cut"),
+        lambda: now[0],
+    )
+    kept.start()
+    kept.note_shown(ANSWER, NOW)
+    kept.flush()
+    kept._own.roll()
+    now[0] = NOW + 7200
+    kept.note_shown(replace(ANSWER, list_id="l2"), NOW + 7200)
+    kept.flush()
+    size = sum(path.stat().st_size for path in (tmp_path / "live/memboost/main").glob("*.log"))
+
+    now[0] = NOW + 2 * 86_400 + 7201 + 3600
+    kept.note_shown(replace(ANSWER, list_id="l3"), now[0])
+    kept.flush()
+
+    left = sum(path.stat().st_size for path in (tmp_path / "live/memboost/main").glob("*.log"))
+    assert left < size + size / 2
+    assert counts(kept, "a")[0] == [1]
+    kept.close()
+
+
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
     """Answers go on whatever becomes of the counters."""
     kept = keeper(tmp_path, impression_queue_count_max=1)
