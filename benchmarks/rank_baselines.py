@@ -76,8 +76,8 @@ def all_baselines(*, is_quick: bool) -> Iterator[tuple[str, dict[str, Any], Any]
     yield "RP3beta", {f"beta {beta}": beta for beta in betas}, fit_rp3beta
     ridges = [100.0] if is_quick else [500.0, 1000.0, 2000.0]
     yield "EASE", {f"lambda {ridge:g}": ridge for ridge in ridges}, fit_ease
-    grids = [(128, 4.0, 0.05), (128, 4.0, 2.0), (128, 4.0, 10.0), (128, 16.0, 10.0)]
-    wide = [(128, 16.0, 40.0), (192, 16.0, 40.0)]
+    grids = [(128, 4.0, 0.05), (128, 16.0, 40.0), (64, 40.0, 100.0), (128, 40.0, 150.0)]
+    wide = [(128, 40.0, 250.0), (128, 40.0, 400.0)]
     yield (
         "implicit ALS",
         {
