@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from candidate_service.cooccurrence import CooccurrenceSettings
-from candidate_service.graph_pruning import PruneSettings
 from candidate_service.graph_config import GraphConfig
+from candidate_service.graph_pruning import PruneSettings
 from candidate_service.walk import PixieSettings
 
 
