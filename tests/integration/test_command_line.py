@@ -186,7 +186,7 @@ def test_wrong_action_type_lists_the_right_ones(stack: Stack) -> None:
 
 
 def test_status_shows_health_sources_models_and_artifacts(stack: Stack) -> None:
-    """Everything serves; nine artifacts less the ranker."""
+    """Everything serves, from artifacts that are whole."""
     shown = corkboard(stack, "status", "--json", "--data-root", str(stack.data_root))
 
     document = json.loads(shown.stdout)
