@@ -159,9 +159,11 @@ class TestLive:
 
     def test_sealed_pin_is_deleted(self, stub: Stub) -> None:
         """What an index still holds is not told."""
+        assert search(stub, query="タワー") == ["tower"]
         stub.DeletePins(wire.DeletePinsRequest(pin_ids=["tower"]), timeout=20)
-
         until(lambda: search(stub, query="タワー") == [])
+
+        assert "tower" not in search(stub, query="タワー")
 
     def test_picture_that_is_none_is_refused(self, stub: Stub) -> None:
         """The pin is named, and nothing is written."""
