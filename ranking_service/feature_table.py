@@ -76,6 +76,19 @@ def _overlap_features() -> list[Feature]:
     ]
 
 
+def _content_features() -> list[Feature]:
+    return [
+        feature
+        for kind in ("text", "visual")
+        for feature in (
+            Feature(f"has_{kind}_vector", "pin", "0 or 1", f"whether it has a {kind} vector"),
+            Feature(f"{kind}_vector_query", "context", "cosine", "to the query pin's"),
+            Feature(f"{kind}_vector_profile", "user", "cosine", "to the closest of 8 medoids'"),
+            Feature(f"{kind}_vector_session", "context", "cosine", "to the closest of the session"),
+        )
+    ]
+
+
 FEATURES: Final = (
     *_source_features(),
     Feature("behind_cosine", "context", "cosine", "to the queried pin behind it"),
@@ -121,6 +134,7 @@ FEATURES: Final = (
     Feature("last_save_cosine", "context", "cosine", "to the newest save"),
     Feature("last_click_cosine", "context", "cosine", "to the newest click"),
     Feature("last_long_click_cosine", "context", "cosine", "to the newest long click"),
+    *_content_features(),
 )
 """All columns, in order."""
 

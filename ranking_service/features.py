@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ranking_service import kernels, overlap_kernels
 from ranking_service.catalogue import STATISTIC_COUNTS, UNKNOWN
+from ranking_service.content_features import content_features
 from ranking_service.feature_context import NEAR_COUNT_MAX, FeatureContext, make_context
 from ranking_service.feature_table import (
     FAMILIES,
@@ -96,6 +97,8 @@ def feature_rows(
     _fill_pin(out, pool, context)
     _fill_topics(out, pool, context)
     _fill_words(out, pool, context)
+    for name, values in content_features(pool, context).items():
+        _put(out, name, values)
     if left_out:
         out[:, columns_of(left_out)] = 0.0
     return np.ascontiguousarray(out)

@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ranking_service.catalogue import CATALOGUE, CATALOGUE_FORMATS, FORMAT_VERSION, PIN_VECTORS
+from ranking_service.catalogue import (
+    CATALOGUE,
+    CATALOGUE_FORMATS,
+    FORMAT_VERSION,
+    PIN_VECTORS,
+    open_vectors,
+)
 from service_runtime.errors import Corrupted
 from service_runtime.generation_store import Generation, GenerationStore
 from service_runtime.id_table import IdTable
@@ -25,6 +31,8 @@ from service_runtime.vector_table import VectorTable
 GRAPH: Final = "graph"
 GRAPH_FORMATS: Final = (1, 2)
 AUDIENCE: Final = "audience"
+TEXT_VECTORS: Final = "text_vectors"
+VISUAL_VECTORS: Final = "visual_vectors"
 
 GEOMETRY_ROW_MAX: Final = 100_000
 """Vectors, at even steps, from which the directions' spread is estimated."""
@@ -242,12 +250,19 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class SideTables:
-    """Everything of this module at one moment; None = there is none that fits the catalogue."""
+    """
+    Everything of this module at one moment; None = there is none that fits the catalogue.
+
+    Vectors of texts and of pictures are float32[N', d], N' at most the number of pins, each row of
+    unit length, or zero for none.
+    """
 
     graph: SaveGraph | None = None
     geometry: VectorGeometry | None = None
     words: PinWords | None = None
     audience: Audience | None = None
+    text_vectors: NDArray[np.float32] | None = None
+    visual_vectors: NDArray[np.float32] | None = None
 
 
 NO_SIDE_TABLES: Final = SideTables()
@@ -269,11 +284,15 @@ class SideArtifacts:
         )
         self._graph: Live[SaveGraph] = Live(store, GRAPH, GRAPH_FORMATS, SaveGraph.open)
         self._audience: Live[Audience] = Live(store, AUDIENCE, FORMAT_VERSION, Audience.open)
+        self._content: tuple[Live[NDArray[np.float32]], ...] = tuple(
+            Live(store, artifact, FORMAT_VERSION, open_vectors)
+            for artifact in (TEXT_VECTORS, VISUAL_VECTORS)
+        )
 
     @property
     def lives(self) -> tuple[Live[Any], ...]:
         """What a watcher has to poll."""
-        return (self._words, self._geometry, self._graph, self._audience)
+        return (self._words, self._geometry, self._graph, self._audience, *self._content)
 
     def tables(
         self, catalogue: Generation, vectors_id: str
@@ -303,11 +322,14 @@ class SideArtifacts:
             snapshot = live.snapshot()
             return snapshot[1] if snapshot is not None and snapshot[0].id == wanted else None
 
+        text_vectors, visual_vectors = (aligned(live) for live in self._content)
         tables = SideTables(
             graph=aligned(self._graph),
             geometry=same(self._geometry, vectors_id),
             words=same(self._words, catalogue.id),
             audience=aligned(self._audience),
+            text_vectors=text_vectors,
+            visual_vectors=visual_vectors,
         )
         return tables, generations, max(times)
 

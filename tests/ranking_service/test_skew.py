@@ -44,7 +44,7 @@ def test_equal_rows_raise_nothing() -> None:
 
 
 def test_a_column_that_drifts_raises_the_alarm() -> None:
-    """One feature of 86 that differs everywhere is above one percent; it is named once."""
+    """One feature of 94 that differs everywhere is above one percent; it is named once."""
     check, _ = make_check()
     drifted = values()
     drifted[:, 7] += 1e-3
