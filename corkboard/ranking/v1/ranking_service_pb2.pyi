@@ -939,19 +939,49 @@ class Model(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ShadowEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     IS_SERVING_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    IS_STAGED_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its kind: `hand_tuned`, `pointwise_gbdt`, …."""
     generation: _builtins.str
     """Its generation; empty for the built-in one."""
     is_serving: _builtins.bool
     """True for the one that scores now."""
+    is_staged: _builtins.bool
+    """True for a staged one, which scores a sample of live requests beside the serving one."""
     @_builtins.property
     def quality(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Its quality figures, as its training measured them."""
+
+    @_builtins.property
+    def shadow(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Of a staged one: how its orders differ from the serving one's, over the requests that this process
+        has scored with both: `request_count`, `shown_overlap`, `top_changed`, `rank_correlation`.
+        """
 
     def __init__(
         self,
@@ -960,10 +990,12 @@ class Model(_message.Message):
         generation: _builtins.str = ...,
         is_serving: _builtins.bool = ...,
         quality: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        is_staged: _builtins.bool = ...,
+        shadow: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "is_serving", b"is_serving", "model", b"model", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "is_serving", b"is_serving", "is_staged", b"is_staged", "model", b"model", "quality", b"quality", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
