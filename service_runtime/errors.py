@@ -15,7 +15,7 @@ CorkboardError
 ├── Internal           a bug, here or on the other side       INTERNAL
 └── ProcessFailed      a process cannot start or go on; never meets a call, has an exit code
     ├── BindFailed     the address cannot be had              exit code 1
-    └── ConfigError    settings are wrong (config.py)         exit code 2
+    └── ConfigError    settings are wrong (config_draft.py)   exit code 2
 ```
 
 A service derives its own from a family (`class ProfileCorrupted(Corrupted)`) and keeps its status.

@@ -6,7 +6,8 @@ import pytest
 
 from candidate_service.config import CandidateConfig
 from candidate_service.source_registry import BUILT_IN, load_plugins
-from service_runtime.config import ConfigError, load_config
+from service_runtime.config import load_config
+from service_runtime.config_draft import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from candidate_service.source_registry import (
 )
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
-from service_runtime.config import ConfigError, load_config
+from service_runtime.config import load_config
+from service_runtime.config_draft import ConfigError
 from tests.candidate_service.world import NOW_US, make_context, write_pins
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-source.md"

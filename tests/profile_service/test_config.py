@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from profile_service.config import ProfileConfig
-from service_runtime.config import ConfigError, load_config, print_config
+from service_runtime.config import load_config, print_config
+from service_runtime.config_draft import ConfigError
 
 
 def test_printed_settings_read_back(tmp_path: Path) -> None:

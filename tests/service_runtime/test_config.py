@@ -13,12 +13,12 @@ from pydantic_settings import SettingsConfigDict
 
 from service_runtime import config as config_module
 from service_runtime.config import (
-    ConfigError,
     ServiceConfig,
     core_count,
     load_config,
     print_config,
 )
+from service_runtime.config_draft import ConfigError
 
 
 class ShelfConfig(ServiceConfig):
