@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
@@ -20,6 +21,7 @@ from candidate_service.selection import Screen, screened
 from candidate_service.source_threads import SourceThreads
 from service_runtime.errors import CorkboardError, NotReady
 from service_runtime.telemetry import logger
+from service_runtime.tracing import span
 
 log = logger("retrieval")
 
@@ -196,7 +198,8 @@ class Retrieval:
         if enabled.is_quick:
             future = self._answered(enabled.source, query, wanted)
         else:
-            future = self._threads.submit(self._retrieve, enabled.source, query, wanted)
+            of_call = copy_context().run  # its log lines and spans are the call's, there too
+            future = self._threads.submit(of_call, self._retrieve, enabled.source, query, wanted)
         return _Asked(enabled, limit, generation, stop, future)
 
     def _answered(
@@ -213,9 +216,11 @@ class Retrieval:
         self, source: CandidateSource, query: CandidateQuery, limit: int
     ) -> tuple[CandidateList, float]:
         started = self._clock()
-        found = source.retrieve(query, limit)
-        if len(found) and int(found.rows.min()) < 0:
-            raise ValueError(f"row {found.rows.min()} is none")
+        with span(f"source {source.name}") as told:
+            found = source.retrieve(query, limit)
+            if len(found) and int(found.rows.min()) < 0:
+                raise ValueError(f"row {found.rows.min()} is none")
+            told(candidate_count=len(found))
         return found, self._clock() - started
 
     def _finish(self, asked: _Asked, screen: Screen) -> Outcome:

@@ -11,6 +11,10 @@ from contextvars import ContextVar
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 """Written by the interceptor only."""
+trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
+"""Trace that the call belongs to, 32 hex digits; empty if nobody keeps it. Written by tracing."""
+traceparent_var: ContextVar[str] = ContextVar("traceparent", default="")
+"""What goes with calls to other services so that they join the trace. Written by tracing."""
 deadline_var: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When the call's time is up, seconds of time.monotonic(). Written by the interceptor only."""
 

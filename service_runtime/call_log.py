@@ -1,5 +1,5 @@
 """
-One log line a call, written in batches by a thread of its own.
+One log line a call, written in batches by a thread of its own; at high rates one for many.
 
 Building a line between the work of calls costs several times what it costs in a row, as its code
 has left the processor's caches by then. So a call only leaves a note, and lines are made together,
@@ -13,19 +13,21 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from service_runtime.telemetry import logger
+from service_runtime.telemetry import hashed, logger
 
 BATCH_SECONDS = 0.02
 NOTE_COUNT_MAX = 10_000
+THINNED_COUNT = 100
+"""Of calls beyond the limit of lines, one in so many has a line. Guess."""
 
-_OWN_FAULTS = frozenset(
+OWN_FAULTS = frozenset(
     {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
 )
 """Statuses that someone on our side should look at; the rest are the caller's business."""
 
 
 class CallNote(NamedTuple):
-    """What the line of one call says."""
+    """What the line of one call says; empty texts are left out."""
 
     ended: float
     """Unix seconds."""
@@ -36,12 +38,49 @@ class CallNote(NamedTuple):
     peer: str
     request_id: str
     error: str
+    trace_id: str = ""
+    subject: str = ""
+    """Whom the call is about; the line has a hash of it."""
+
+
+class Sampling:
+    """
+    Which of many alike are kept: in each second the first few, then every hundredth.
+
+    Args:
+        count_max: How many of a kind are kept in a second before it thins them out, >= 1.
+    """
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._second = 0
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def weight(self, kind: tuple[str, str], now: float) -> int:
+        """How many this one stands for, itself included; 0 = leave it out. *now*: Unix seconds."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._counts.clear()
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1
+        if count <= self._count_max:
+            return 1
+        return THINNED_COUNT if (count - self._count_max) % THINNED_COUNT == 0 else 0
 
 
 class CallLog:
-    """Takes notes of calls and writes a line for each, soon."""
+    """
+    Takes notes of calls and writes a line for each, soon; of very many alike for some.
 
-    def __init__(self) -> None:
+    Args:
+        lines_per_second_max: Of one method and status; beyond it, every hundredth call has a line,
+            which says so (`stands_for`).
+        subject_field: Field of requests that names whom they are about, `person_id`; its hash goes
+            under `person`. Empty = none.
+    """
+
+    def __init__(self, *, lines_per_second_max: int = 200, subject_field: str = "") -> None:
+        self._sampling = Sampling(lines_per_second_max)
+        self._subject_key = subject_field.removesuffix("_id")
         self._notes: deque[CallNote] = deque(maxlen=NOTE_COUNT_MAX)
         self._is_closed = False
         self._wake = threading.Event()
@@ -73,6 +112,9 @@ class CallLog:
     def _write_notes(self) -> None:
         while self._notes:
             note = self._notes.popleft()
+            weight = self._sampling.weight((note.method, note.code), note.ended)
+            if not weight:
+                continue
             line: dict[str, object] = {
                 "time": datetime.fromtimestamp(note.ended, UTC),
                 "method": note.method,
@@ -84,5 +126,11 @@ class CallLog:
             }
             if note.error:
                 line["error"] = note.error
-            write = self._log.warning if note.code in _OWN_FAULTS else self._log.info
+            if note.trace_id:
+                line["trace_id"] = note.trace_id
+            if note.subject:
+                line[self._subject_key] = hashed(note.subject)
+            if weight > 1:
+                line["stands_for"] = weight
+            write = self._log.warning if note.code in OWN_FAULTS else self._log.info
             write("call.finished", **line)

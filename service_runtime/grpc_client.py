@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from service_runtime.call_context import current_request_id, remaining_seconds
+from service_runtime.call_context import current_request_id, remaining_seconds, traceparent_var
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import DeadlineExceeded
 from service_runtime.grpc_errors import from_rpc_error
 from service_runtime.tls import ChannelSource, FollowingChannel, TlsFiles
+from service_runtime.tracing import TRACEPARENT_KEY, span
 
 REQUEST_ID_KEY = "x-request-id"
 """Metadata key under which the id of a request travels from service to service."""
@@ -164,7 +165,7 @@ def call(
         request: Its request.
         timeout_s: Most seconds to wait, > 0; less is used when the call being served has less left.
         margin_s: Seconds of that call's time to keep back for what comes after; >= 0.
-        metadata: Sent along, with the request id of the call being served.
+        metadata: Sent along, with the request id and the trace of the call being served.
         wait_for_ready: Wait for a connection, up to the deadline, instead of failing at once.
 
     Raises:
@@ -177,10 +178,19 @@ def call(
     sent = tuple(metadata)
     if request_id := current_request_id():
         sent = (*sent, (REQUEST_ID_KEY, request_id))
-    try:
-        return method(request, timeout=seconds, metadata=sent, wait_for_ready=wait_for_ready)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
+    with span(_name_of(method), is_call=True):
+        if traceparent := traceparent_var.get():
+            sent = (*sent, (TRACEPARENT_KEY, traceparent))
+        try:
+            return method(request, timeout=seconds, metadata=sent, wait_for_ready=wait_for_ready)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+
+def _name_of(method: Any) -> str:
+    """`package.Service/Method` as a trace shows it; gRPC keeps it, and gives no way to ask."""
+    name = getattr(method, "_method", b"")
+    return (name if isinstance(name, str) else bytes(name).decode()).lstrip("/") or "call"
 
 
 def _service_config(attempts_max: int, *, watches_health: bool) -> str:

@@ -5,7 +5,8 @@ The life of a server process, one way for all services.
     SIGTERM or SIGINT → NOT_SERVING → wait → finish running calls → close → exit 0
 
 A second signal cuts the drain short (running calls are cancelled, stores are still closed); a third
-ends the process at once. Exit codes: 0 ended as asked, 1 could not start or close, 2 bad config.
+ends the process at once. Exit codes: 0 ended as asked, 1 could not start, go on or close, 2 bad
+config.
 """
 
 import argparse
@@ -63,6 +64,7 @@ class Server:
         metrics: The service's own; None = made here.
         interceptors: Further ones, run before ours.
         roles: What callers need for each method, by its bare name; read where access is limited.
+        subject_field: Field of requests that says whom they are about; its hash goes into the log.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Server:
         metrics: Metrics | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         roles: Mapping[str, Role] | None = None,
+        subject_field: str = "",
     ) -> None:
         self.config = config
         self.name = name
@@ -88,9 +91,12 @@ class Server:
         self._close = close
         self.stop_requests = StopRequests()
         self._stopped: bool | None = None
+        self.failure = ""
         self._pools = Pools(config.workers())
         access = _open_access(config, self._service_names, roles or {})
-        self._calls = CallInterceptor(name, config, self.metrics, self._pools, access)
+        self._calls = CallInterceptor(
+            name, config, self.metrics, self._pools, access, subject_field
+        )
         self._health = health.HealthServicer()
         self._probes: grpc.Server | None = None
         self._grpc = grpc.server(
@@ -137,6 +143,13 @@ class Server:
     def ask_to_stop(self) -> None:
         """Let wait() return soon; may be called from any thread."""
         self.stop_requests.ask()
+
+    def fail(self, reason: str) -> None:
+        """Drain and end with exit code 1, so that another process is started; from any thread."""
+        if not self.failure:
+            self.failure = reason
+            log.error("server.failed", reason=reason)
+            self.ask_to_stop()
 
     def wait(self) -> bool:
         """
@@ -190,6 +203,7 @@ class Server:
             self._probes.stop(None)
         self.metrics.close()
         self._calls.lines.close()
+        self._calls.tracing.close()
         log.info("server.stopped", is_clean=is_idle)
         return is_idle
 
@@ -312,7 +326,7 @@ def _serve(config: ConfigT, build: Callable[[ConfigT], Server]) -> int:
         return 1
     if not is_clean:
         os._exit(1)  # a thread that will not end would keep the process for ever
-    return 0
+    return 1 if server is not None and server.failure else 0
 
 
 def _say_ready(server: Server) -> None:

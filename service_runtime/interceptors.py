@@ -28,8 +28,9 @@ from service_runtime.call_context import (
     deadline_var,
     remaining_seconds,
     request_id_var,
+    trace_id_var,
 )
-from service_runtime.call_log import CallLog, CallNote
+from service_runtime.call_log import OWN_FAULTS, CallLog, CallNote
 from service_runtime.call_metrics import CallMetrics
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import (
@@ -43,6 +44,7 @@ from service_runtime.errors import (
 from service_runtime.grpc_client import REQUEST_ID_KEY
 from service_runtime.grpc_errors import to_status
 from service_runtime.telemetry import Metrics, audit, logger
+from service_runtime.tracing import TRACE_ID_KEY, TRACEPARENT_KEY, Tracing
 from service_runtime.validation import check
 from service_runtime.worker_pool import Pools, WorkerPool
 
@@ -80,6 +82,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         metrics: Where the counts go.
         pools: Threads; the length of their queue decides on refusals.
         access: Who may call what; None = everybody everything.
+        subject_field: Field of requests that says whom they are about, for the log; "" = none.
     """
 
     def __init__(
@@ -89,14 +92,19 @@ class CallInterceptor(grpc.ServerInterceptor):
         metrics: Metrics,
         pools: Pools,
         access: Access | None = None,
+        subject_field: str = "",
     ) -> None:
         self.is_ready = False
+        self.tracing = Tracing(config, name)
+        self._subject_field = subject_field
         self._access = access
         self._name = name
         self._config = config
         self._pools = pools
         self._dressed: dict[str, _Dressed] = {}
-        self.lines = CallLog()
+        self.lines = CallLog(
+            lines_per_second_max=config.log_lines_per_second_max, subject_field=subject_field
+        )
         self._log = logger("call").bind()
         self._boot = os.urandom(6).hex()
         self._numbers = count()
@@ -151,7 +159,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             metrics.begin()
             error = caller = ""
             try:
-                self._begin(context)
+                self._begin(method, context, waited)
                 if access is not None:
                     caller = access.admit(method, _credentials(context))
                 _check_readable(request, name)
@@ -163,25 +171,22 @@ class CallInterceptor(grpc.ServerInterceptor):
             finally:
                 code, seconds = _final_code(context), time.monotonic() - started
                 metrics.end(name, code, seconds, waited)
-                note = CallNote(
-                    time.time(), name, code, seconds, waited, peer, request_id_var.get(), error
-                )
-                self.lines.add(note)
+                ids = request_id_var.get(), error, trace_id_var.get(), self._subject(request)
+                self.lines.add(CallNote(time.time(), name, code, seconds, waited, peer, *ids))
+                self.tracing.end(code, error if code in OWN_FAULTS else "")
                 if is_audited:
                     audit(name, caller=caller, code=code)
 
         return serve
 
-    def _begin(self, context: grpc.ServicerContext) -> None:
-        """Give the call its request id and its time budget."""
-        request_id = ""
-        for key, value in context.invocation_metadata():
-            if key == REQUEST_ID_KEY:
-                request_id = value if isinstance(value, str) else ""
-                break
+    def _begin(self, method: str, context: grpc.ServicerContext, waited_s: float) -> None:
+        """Give the call its request id, its trace and its time budget."""
+        request_id, traceparent = _ids(context)
         if not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:  # gRPC itself lets only ASCII pass
             request_id = f"{self._boot}{next(self._numbers):x}"
         request_id_var.set(request_id)
+        self.tracing.begin(method, traceparent, waited_s=waited_s, request_id=request_id)
+        context.set_trailing_metadata(_trailers())
         seconds = context.time_remaining()
         if seconds is None or seconds > 1e9:  # none was set
             seconds = self._config.deadline_seconds
@@ -196,10 +201,18 @@ class CallInterceptor(grpc.ServerInterceptor):
         if not isinstance(error, CorkboardError):
             self._log.error("call.crashed", method=method, exc_info=error)
             error = Internal(f"internal error; request id {current_request_id()}")
-        status = to_status(error, domain=self._name, request_id=current_request_id())
+        status: Any = to_status(error, domain=self._name, request_id=current_request_id())
+        status = status._replace(trailing_metadata=(*status.trailing_metadata, *_trailers()))
         with contextlib.suppress(Exception):  # this is how abort returns
             context.abort_with_status(status)
         return str(error)
+
+    def _subject(self, request: Any) -> str:
+        """Whom the call is about, if its request says so."""
+        try:
+            return str(getattr(request, self._subject_field))
+        except AttributeError:
+            return ""
 
     def _operators_only(self, context: grpc.ServicerContext) -> None:
         """Abort a call of reflection or channelz that does not come from an operator."""
@@ -233,6 +246,24 @@ def _check_readable(request: Any, method: str) -> None:
             hint="use the contract of this version: protos/ or reflection",
             reason="UNREADABLE",
         )
+
+
+def _ids(context: grpc.ServicerContext) -> tuple[str, str]:
+    """Request id and traceparent as the caller sent them; "" for one that it did not send."""
+    request_id = traceparent = ""
+    for key, value in context.invocation_metadata():
+        if key == REQUEST_ID_KEY:
+            request_id = value if isinstance(value, str) else ""
+        elif key == TRACEPARENT_KEY:
+            traceparent = value if isinstance(value, str) else ""
+    return request_id, traceparent
+
+
+def _trailers() -> tuple[tuple[str, str], ...]:
+    """What every answer says about its call."""
+    request_id = (REQUEST_ID_KEY, request_id_var.get())
+    trace_id = trace_id_var.get()
+    return (request_id, (TRACE_ID_KEY, trace_id)) if trace_id else (request_id,)
 
 
 def _credentials(context: grpc.ServicerContext) -> Credentials:

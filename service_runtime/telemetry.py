@@ -33,7 +33,7 @@ from prometheus_client import (
 )
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from service_runtime.call_context import request_id_var
+from service_runtime.call_context import request_id_var, trace_id_var
 from service_runtime.errors import BindFailed
 
 SECONDS_BUCKETS = (
@@ -182,6 +182,8 @@ class _JsonLine:
         event["service"] = self._service
         if request_id := request_id_var.get():
             event.setdefault("request_id", request_id)
+        if trace_id := trace_id_var.get():
+            event.setdefault("trace_id", trace_id)
         if "exc_info" in event:
             self._add_exception(event)
         return _to_json(event)

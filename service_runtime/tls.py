@@ -197,6 +197,7 @@ class FollowingChannel(grpc.Channel):
                 behind = made[channel] = channel.unary_unary(method, *arguments, **named)
             return behind(request, **options)
 
+        vars(call)["_method"] = method  # where gRPC's own callables have it
         return call
 
     def unary_stream(self, method: str, *arguments: Any, **named: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service_runtime.call_log import NOTE_COUNT_MAX, CallLog, CallNote
-from service_runtime.telemetry import configure_logging
+from service_runtime.telemetry import configure_logging, hashed
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_our_own_faults_are_warnings(log: io.BytesIO) -> None:
 
 def test_closing_writes_all_that_is_left_in_order(log: io.BytesIO) -> None:
     """No note is lost when a server ends in order."""
-    calls = CallLog()
+    calls = CallLog(lines_per_second_max=5000)
     for number in range(5000):
         calls.add(make_note(number))
     calls.close()
@@ -83,3 +83,37 @@ def test_notes_that_cannot_be_written_do_not_pile_up() -> None:
 
     assert len(calls._notes) == NOTE_COUNT_MAX
     assert calls._notes[0].request_id == "id-500"
+
+
+def test_calls_that_are_all_alike_are_thinned_out(log: io.BytesIO) -> None:
+    """The first of each second, then every hundredth, which says for how many it stands."""
+    calls = CallLog(lines_per_second_max=10)
+    for number in range(1000):
+        calls.add(make_note(number, now=5.0))
+    calls.add(make_note(1, now=5.9, code="NOT_FOUND", error="absent"))
+    calls.add(make_note(2, now=6.0))
+    calls.close()
+
+    found = lines(log)
+    assert [line["request_id"] for line in found[:10]] == [f"id-{n}" for n in range(10)]
+    assert {line.get("stands_for") for line in found[:10]} == {None}
+    assert [line["request_id"] for line in found[10:-2]] == [
+        f"id-{n}" for n in range(109, 1000, 100)
+    ]
+    assert {line["stands_for"] for line in found[10:-2]} == {100}
+    assert [line["request_id"] for line in found[-2:]] == ["id-1", "id-2"], "another kind, second"
+
+
+def test_whom_a_call_is_about_is_hashed(log: io.BytesIO) -> None:
+    """The same person can be followed through the log, and not be named by it."""
+    calls = CallLog(subject_field="person_id")
+    calls.add(make_note()._replace(subject="ana"))
+    calls.add(make_note()._replace(subject="ana", trace_id="abc"))
+    calls.add(make_note())
+    calls.close()
+
+    first, second, nobody = lines(log)
+    assert first["person"] == second["person"] == hashed("ana")
+    assert "ana" not in log.getvalue().decode()
+    assert second["trace_id"] == "abc"
+    assert {"person", "trace_id", "stands_for"}.isdisjoint(nobody)
