@@ -24,6 +24,7 @@ from profile_service.profiles import Profiles
 from profile_service.recording import Recording
 from profile_service.servicer import ProfileServicer
 from profile_service.store import ActionLog, live_folder
+from profile_service.user_export import export_users, users_folder
 from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.generation_metrics import GenerationMetrics
@@ -58,6 +59,7 @@ def build(config: ProfileConfig) -> Server:
         map_bytes=config.live_map_bytes,
         sync_delay_s=config.sync_delay_seconds,
         first_position=exported_position(actions_folder(config.data_root)) + 1,
+        on_broken=lambda: server.fail("the disk failed under the action log"),
     )
     pins = LivePins(generations)
     profiles = Live(
@@ -72,16 +74,20 @@ def build(config: ProfileConfig) -> Server:
         pins.get,
         config.rules(),
         online_action_count_max=config.online_action_count_max,
-        count_logged=lambda user_id: count_logged(actions_folder(config.data_root), user_id),
+        count_logged=lambda user_id: sum(
+            count_logged(folder(config.data_root), user_id)
+            for folder in (actions_folder, users_folder)
+        ),
     )
     servicer = _servicer(config, reader, log, metrics)
     _add_gauges(metrics, log)
     GenerationMetrics(metrics, lambda: [pins.catalogue, pins.vectors, profiles])
-    export = Periodic(
-        "export-actions",
-        lambda: export_actions(log, actions_folder(config.data_root), up_to=log.last_position()),
-        every_seconds=config.export_every_seconds,
-    )
+
+    def export_live() -> None:
+        export_actions(log, actions_folder(config.data_root), up_to=log.last_position())
+        export_users(log, users_folder(config.data_root))
+
+    export = Periodic("export-live", export_live, every_seconds=config.export_every_seconds)
 
     def warm_up() -> None:
         _compile_kernels(config)
@@ -93,7 +99,7 @@ def build(config: ProfileConfig) -> Server:
         export.stop()
         log.close()
 
-    return Server(
+    server = Server(
         config,
         name=NAME,
         add_services=lambda server: pb_grpc.add_ProfileServiceServicer_to_server(servicer, server),
@@ -102,7 +108,9 @@ def build(config: ProfileConfig) -> Server:
         close=close,
         metrics=metrics,
         roles=ROLES,
+        subject_field="user_id",
     )
+    return server
 
 
 def _servicer(

@@ -25,20 +25,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeVar
 
 import lmdb
 
-from profile_service import codec, store_changes
+from profile_service import codec, store_changes, store_faults
 from profile_service.actions import Action, ActionColumns, columns_of
 from profile_service.adjustments import Adjustment
 from profile_service.codec import Declared, Erasure
 from profile_service.profile import Attributes
 from profile_service.store_changes import AppendCode, position_key
-from service_runtime.errors import Corrupted, Exhausted, Unavailable
+from service_runtime.errors import Corrupted, Unavailable
 from service_runtime.group_commit import GroupCommit
 
 FORMAT_VERSION: Final = 1
+
+Record = TypeVar("Record")
 
 _OF_USERS: Final = ("declared", "erasures", "attributes", "adjustments")
 _DATABASES: Final = ("log", "actions", "seen", *_OF_USERS, "meta")
@@ -58,6 +60,8 @@ class ActionLog:
         sync_delay_s: Added to each commit; stands in for a slow disk in benchmarks and tests.
         first_position: First position of a log that is made here. Where an earlier log of the same
             data root was exported, it must be past that one's last, or the two would be mixed up.
+        on_broken: Told, perhaps often, that the disk failed and LMDB refuses everything until it is
+            opened anew: end the process, its successor finds all that was acknowledged.
     """
 
     def __init__(
@@ -68,21 +72,23 @@ class ActionLog:
         is_read_only: bool = False,
         sync_delay_s: float = 0.0,
         first_position: int = 1,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         self._first_position = first_position
+        self._folder = folder
+        self._on_broken = on_broken
         self.map_bytes = map_bytes
         self._sync_delay_s = sync_delay_s
         self._environment = _open_environment(folder, map_bytes, is_read_only=is_read_only)
-        self._databases: dict[str, Any] = {}
         try:
-            self._databases = {
+            self._databases: dict[str, Any] = {
                 name: self._environment.open_db(name.encode(), create=not is_read_only)
                 for name in _DATABASES
             }
             if not is_read_only:
                 self._transact(self._check_format)
             else:
-                with self._environment.begin() as reader:
+                with self._reading() as reader:
                     self._check_format(reader)
         except lmdb.NotFoundError as fault:
             self._environment.close()
@@ -129,15 +135,8 @@ class ActionLog:
 
     def declare(self, user_id: str, declared: Declared) -> None:
         """Store what a user picked, in place of earlier picks; Exhausted if it is full."""
-        key, record = user_id.encode(), codec.encode_declared(declared)
-
-        def change(transaction: Any) -> None:
-            if declared.pin_ids:
-                transaction.put(key, record, db=self._databases["declared"])
-            else:
-                transaction.delete(key, db=self._databases["declared"])
-
-        self._submit(change)
+        record = codec.encode_declared(declared) if declared.pin_ids else None
+        self._replace("declared", user_id, record)
 
     def erase(self, user_id: str, *, time_us: int, receipt_id: str) -> tuple[Erasure, int, int]:
         """
@@ -199,15 +198,8 @@ class ActionLog:
 
     def describe(self, user_id: str, attributes: Attributes) -> None:
         """Store what is known of a user, in place of what was; Exhausted if it is full."""
-        key, record = user_id.encode(), codec.encode_attributes(attributes)
-
-        def change(transaction: Any) -> None:
-            if attributes == Attributes():
-                transaction.delete(key, db=self._databases["attributes"])
-            else:
-                transaction.put(key, record, db=self._databases["attributes"])
-
-        self._submit(change)
+        record = codec.encode_attributes(attributes) if attributes != Attributes() else None
+        self._replace("attributes", user_id, record)
 
     def adjust(self, user_id: str, adjustment: Adjustment) -> None:
         """Store what a user said about an interest; Exhausted if it is full."""
@@ -227,11 +219,11 @@ class ActionLog:
 
     def all_adjustments(self) -> dict[str, tuple[Adjustment, ...]]:
         """Read what all users said about their interests, by user."""
-        with self._environment.begin() as reader:
-            return {
-                str(key, "utf-8"): codec.decode_adjustments(value)
-                for key, value in reader.cursor(self._databases["adjustments"])
-            }
+        return self._of_all("adjustments", codec.decode_adjustments)
+
+    def all_attributes(self) -> dict[str, Attributes]:
+        """Read what is known of all users, by user, in the byte order of their ids."""
+        return self._of_all("attributes", codec.decode_attributes)
 
     def actions_of(
         self, user_id: str, *, newest: int | None = None, from_position: int = 0
@@ -247,7 +239,7 @@ class ActionLog:
         prefix = user_id.encode() + b"\0"
         found: list[Action] = []
         positions: list[int] = []
-        with self._environment.begin(buffers=True) as reader:
+        with self._reading(buffers=True) as reader:
             cursor = reader.cursor(self._databases["actions"])
             has_row = cursor.set_range(prefix + b"\xff" * 8 + b"\xff")
             has_row = cursor.prev() if has_row else cursor.last()
@@ -274,20 +266,15 @@ class ActionLog:
 
     def erasures(self) -> dict[str, Erasure]:
         """Read all tombstones, by user, those that another process wrote meanwhile included."""
-        with self._environment.begin() as reader:
-            return {
-                str(key, "utf-8"): codec.decode_erasure(value)
-                for key, value in reader.cursor(self._databases["erasures"])
-            }
+        return self._of_all("erasures", codec.decode_erasure)
 
     def last_position(self) -> int:
         """The newest position given out, 0 for an empty log."""
-        data = self._get("meta", b"next_position")
-        return int.from_bytes(data) - 1 if data is not None else 0
+        return int.from_bytes(self._get("meta", b"next_position") or position_key(1)) - 1
 
     def stream(self, after: int, up_to: int) -> Iterator[tuple[int, Action]]:
         """Read the actions at positions in (after, up_to], in order."""
-        with self._environment.begin() as reader:
+        with self._reading() as reader:
             cursor = reader.cursor(self._databases["log"])
             has_row = cursor.set_range(position_key(after + 1))
             while has_row:
@@ -305,9 +292,17 @@ class ActionLog:
 
     def used_share(self) -> float:
         """How full the map is, 0 to 1."""
-        info = self._environment.info()
-        page = self._environment.stat()["psize"]
+        info, page = self._environment.info(), self._environment.stat()["psize"]
         return float((info["last_pgno"] + 1) * page / info["map_size"])
+
+    def _replace(self, database: str, user_id: str, record: bytes | None) -> None:
+        """Put a user's record in place of the one before, or delete it."""
+        key, table = user_id.encode(), self._databases[database]
+        self._submit(
+            lambda open_: (
+                open_.put(key, record, db=table) if record else open_.delete(key, db=table)
+            )
+        )
 
     def _submit(self, change: Callable[[Any], Any]) -> Any:
         if self._writer is None:
@@ -321,20 +316,26 @@ class ActionLog:
                 change(transaction)
             if self._sync_delay_s:
                 time.sleep(self._sync_delay_s)
-        except lmdb.MapFullError as fault:
-            raise Exhausted(
-                f"the action log is full: its map of {self.map_bytes} bytes is used up",
-                hint="set profile_service's live_map_bytes higher and restart it; reads go on",
-                reason="LIVE_MAP_FULL",
-            ) from fault
         except lmdb.Error as fault:
-            if "No space left" in str(fault) or isinstance(fault, lmdb.DiskError):
-                raise Exhausted(
-                    "the disk of the action log is full",
-                    hint="make room on the disk of data_root/live; reads go on",
-                    reason="DISK_FULL",
-                ) from fault
-            raise
+            self._refuse(fault)
+
+    @contextmanager
+    def _reading(self, *, buffers: bool = False) -> Iterator[Any]:
+        """Open a snapshot of the log for reading."""
+        try:
+            with self._environment.begin(buffers=buffers) as reader:
+                yield reader
+        except lmdb.Error as fault:
+            self._refuse(fault)
+
+    def _refuse(self, fault: Any) -> NoReturn:
+        """Raise what a caller is told, and have the process end if LMDB will not go on."""
+        if fault.code == store_faults.PANIC:
+            self._on_broken()
+        told = store_faults.told(fault, self._folder, self.map_bytes)
+        if told is None:
+            raise fault
+        raise told from fault
 
     def _check_format(self, transaction: Any) -> None:
         meta = self._databases["meta"]
@@ -348,8 +349,14 @@ class ActionLog:
                 hint="run the profile_service version that wrote it",
             )
 
+    def _of_all(self, database: str, decode: Callable[[bytes], Record]) -> dict[str, Record]:
+        """The records of all users in one database, by user."""
+        with self._reading() as reader:
+            cursor = reader.cursor(self._databases[database])
+            return {str(key, "utf-8"): decode(value) for key, value in cursor}
+
     def _get(self, database: str, key: bytes) -> bytes | None:
-        with self._environment.begin() as reader:
+        with self._reading() as reader:
             value: bytes | None = reader.get(key, db=self._databases[database])
             return value
 

@@ -17,6 +17,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,8 @@ from typing import Final, Self
 
 import xxhash
 
-from service_runtime.errors import Corrupted, Exhausted, InvalidRequest, Unavailable
+from service_runtime.disk_faults import disk_error
+from service_runtime.errors import Corrupted, InvalidRequest, Unavailable
 from service_runtime.files import sync_path
 from service_runtime.telemetry import logger
 
@@ -74,6 +76,7 @@ class EventLog:
         self.folder = Path(folder)
         self._segment_bytes_max = segment_bytes_max
         self._lock = Lock()
+        self._is_torn = False
         self.folder.mkdir(parents=True, exist_ok=True)
         self._owner = os.open(self.folder / ".writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -128,6 +131,7 @@ class EventLog:
         Raises:
             InvalidRequest: If a payload is too long; nothing was appended.
             Exhausted: If the disk is full; nothing was appended.
+            Unavailable: If the disk refuses; nothing was appended.
         """
         for payload in payloads:
             if len(payload) > PAYLOAD_BYTES_MAX:
@@ -136,7 +140,8 @@ class EventLog:
                 )
         with self._lock:
             if self._position - self._base >= self._segment_bytes_max:
-                self._roll()
+                with self._disk():
+                    self._roll()
             position = self._position
             frames = bytearray()
             for payload in payloads:
@@ -146,8 +151,15 @@ class EventLog:
             return self._position
 
     def sync(self) -> None:
-        """Have the disk hold everything appended before this call."""
-        with self._lock:
+        """
+        Have the disk hold everything appended before this call.
+
+        Raises:
+            Exhausted: If the disk is full.
+            Unavailable: If the disk refuses. What was appended since the last sync may be lost with
+                the machine, whatever later calls say.
+        """
+        with self._lock, self._disk():
             os.fsync(self._file)
 
     def read(self, from_position: int = 0) -> Iterator[LogRecord]:
@@ -175,7 +187,7 @@ class EventLog:
 
     def roll(self) -> None:
         """Begin a new segment, so that `remove_before` may delete all that was written so far."""
-        with self._lock:
+        with self._lock, self._disk():
             if self._position > self._base:
                 self._roll()
 
@@ -202,17 +214,30 @@ class EventLog:
 
     def _write(self, frames: bytearray) -> None:
         """Write all or nothing."""
-        end = self._position - self._base
         written = 0
+        with self._disk():
+            if self._is_torn:
+                self._cut_written()
+            try:
+                while written < len(frames):
+                    written += os.write(self._file, memoryview(frames)[written:])
+            except OSError:
+                self._is_torn = True
+                self._cut_written()
+                raise
+
+    def _cut_written(self) -> None:
+        """Take back what a failed write left; a frame is only found at its own position."""
+        os.ftruncate(self._file, self._position - self._base)
+        self._is_torn = False
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Say what it means if the disk refuses."""
         try:
-            while written < len(frames):
-                written += os.write(self._file, memoryview(frames)[written:])
+            yield
         except OSError as fault:
-            os.ftruncate(self._file, end)
-            raise Exhausted(
-                f"the log {self.folder} cannot be written: {fault.strerror}",
-                hint="free disk space; what was acknowledged before is kept",
-            ) from fault
+            raise disk_error(fault.errno, f"the log {self.folder}", self.folder) from fault
 
     def _cut_tail(self) -> int:
         """Cut what follows the last whole frame of the last segment, return what is left."""

@@ -167,7 +167,7 @@ class LiveJournal:
 
         Raises:
             Exhausted: The disk is full; nothing of it was kept.
-            Unavailable: The service is closing.
+            Unavailable: The service is closing, or the disk refuses; the change may be sent again.
         """
         return self._commits.submit(change)
 
@@ -228,7 +228,7 @@ class LiveJournal:
             payloads = [encode_record(record) for record in transaction.records]
             own = self._writable()
             end = own.append(payloads)
-            _sync(own)
+            own.sync()
             entries = [
                 Entry((record.time_us, self.log_name), end, record)
                 for record in transaction.records
@@ -331,13 +331,3 @@ def _open_own(settings: JournalSettings) -> tuple[str, EventLog | None]:
         f"all {LOG_COUNT_MAX} live logs in {settings.folder} are written by other processes",
         hint="give each process a name of its own: live_log_name",
     )
-
-
-def _sync(log: EventLog) -> None:
-    try:
-        log.sync()
-    except OSError as fault:
-        raise Unavailable(
-            f"the live log {log.folder} cannot be made durable: {fault.strerror}",
-            hint="look at the disk; the change was not acknowledged, and may be sent again",
-        ) from fault
