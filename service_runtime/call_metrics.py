@@ -48,22 +48,30 @@ class CallMetrics(Collector):
     The numbers of all calls of one server.
 
     They are `<service>_requests_total{method,code}`, `_request_seconds{method}`, `_queue_seconds`,
-    `_requests_in_flight` and `_requests_waiting`.
+    `_requests_in_flight`, `_requests_waiting`, `_requests_limit` and
+    `_requests_shed_total{reason}`.
 
     Args:
         service: Name in front of every metric.
         registry: Where the page is made from.
         waiting_count: Gives the number of calls that wait for a worker.
+        limit_count: Gives the number of calls that may be inside now.
     """
 
     def __init__(
-        self, service: str, registry: CollectorRegistry, waiting_count: Callable[[], int]
+        self,
+        service: str,
+        registry: CollectorRegistry,
+        waiting_count: Callable[[], int],
+        limit_count: Callable[[], int],
     ) -> None:
         self._service = service
         self._waiting_count = waiting_count
+        self._limit_count = limit_count
         self._lock = threading.Lock()
         self.in_flight = 0
         self._ended: dict[tuple[str, str], int] = {}
+        self._shed: dict[str, int] = {}
         self._times: dict[str, _Times] = {}
         self._queued = _Times()
         registry.register(self)
@@ -85,10 +93,12 @@ class CallMetrics(Collector):
             times.add(seconds)
             self._queued.add(queue_seconds)
 
-    def refuse(self, method: str, code: str) -> None:
-        """A call was turned away without beginning."""
+    def refuse(self, method: str, code: str, reason: str = "") -> None:
+        """A call was turned away without beginning; *reason* is empty if load had no part in it."""
         with self._lock:
             self._ended[method, code] = self._ended.get((method, code), 0) + 1
+            if reason:
+                self._shed[reason] = self._shed.get(reason, 0) + 1
 
     def collect(self) -> Iterator[Metric]:
         """The metric families, for prometheus_client."""
@@ -97,6 +107,7 @@ class CallMetrics(Collector):
         seconds = HistogramMetricFamily(
             f"{name}_request_seconds", "Time of a call.", labels=("method",)
         )
+        shed = CounterMetricFamily(f"{name}_requests_shed", "Calls refused.", labels=("reason",))
         queued = HistogramMetricFamily(f"{name}_queue_seconds", "Time calls waited for a worker.")
         with self._lock:
             for labels, count in self._ended.items():
@@ -104,9 +115,14 @@ class CallMetrics(Collector):
             for method, times in self._times.items():
                 seconds.add_metric([method], times.buckets(), times.total)
             queued.add_metric([], self._queued.buckets(), self._queued.total)
+            for reason, count in self._shed.items():
+                shed.add_metric([reason], count)
             in_flight = self.in_flight
-        yield from (ended, seconds, queued)
+        yield from (ended, seconds, queued, shed)
         yield GaugeMetricFamily(f"{name}_requests_in_flight", "Calls being served.", in_flight)
         yield GaugeMetricFamily(
             f"{name}_requests_waiting", "Calls waiting for a worker.", self._waiting_count()
+        )
+        yield GaugeMetricFamily(
+            f"{name}_requests_limit", "Calls that may be inside at once.", self._limit_count()
         )

@@ -24,11 +24,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service_runtime.config_draft import Draft
 from service_runtime.config_text import allowed, toml
 from service_runtime.sight_config import SightConfig
+from service_runtime.stand_config import StandConfig
 
 ConfigT = TypeVar("ConfigT", bound="ServiceConfig")
 
 
-class ServiceConfig(SightConfig):
+class ServiceConfig(StandConfig, SightConfig):
     """The settings that every process of ours has."""
 
     model_config = SettingsConfigDict(
@@ -53,36 +54,6 @@ class ServiceConfig(SightConfig):
     )
     health_port: int = Field(
         default=0, ge=0, le=65535, description="Plain port with nothing but health; 0 = none."
-    )
-    worker_count: int = Field(
-        default=0,
-        ge=0,
-        le=1024,
-        description="Threads that serve calls; 0 = as many as cores (kernels release the GIL).",
-    )
-    queue_count_max: int = Field(
-        default=128,
-        ge=0,
-        le=100_000,
-        description="Calls that may wait for a worker; one more is refused at once. Guess.",
-    )
-    request_bytes_max: int = Field(
-        default=4 * 1024 * 1024,
-        ge=1024,
-        le=1024 * 1024 * 1024,
-        description="Largest request or answer, bytes. Default: gRPC's own.",
-    )
-    deadline_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        le=3600,
-        description="Time budget of a call that comes without a deadline.",
-    )
-    deadline_seconds_max: float = Field(
-        default=60.0,
-        gt=0,
-        le=3600,
-        description="Longest time budget; longer deadlines are cut to it.",
     )
     drain_wait_seconds: float = Field(
         default=0.5,

@@ -8,7 +8,8 @@ their own and are neither logged nor counted; where access is limited, the latte
 operators. What operators do is also written to the audit log (`audit.recorded`).
 
 Metrics (with the service's name in front): `requests_total{method,code}`,
-`request_seconds{method}`, `queue_seconds`, `requests_in_flight`, `requests_waiting`.
+`request_seconds{method}`, `queue_seconds`, `requests_in_flight`, `requests_waiting`,
+`requests_limit`, `requests_shed_total{reason}`.
 """
 
 import contextlib
@@ -32,17 +33,17 @@ from service_runtime.call_context import (
 )
 from service_runtime.call_log import OWN_FAULTS, CallLog, CallNote
 from service_runtime.call_metrics import CallMetrics
+from service_runtime.concurrency_limit import ConcurrencyLimit
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import (
     CorkboardError,
     DeadlineExceeded,
-    Exhausted,
     Internal,
     InvalidRequest,
-    Unavailable,
 )
 from service_runtime.grpc_client import REQUEST_ID_KEY
 from service_runtime.grpc_errors import to_status
+from service_runtime.refusals import Reason, Refusals
 from service_runtime.telemetry import Metrics, audit, logger
 from service_runtime.tracing import TRACE_ID_KEY, TRACEPARENT_KEY, Tracing
 from service_runtime.validation import check
@@ -51,8 +52,6 @@ from service_runtime.worker_pool import Pools, WorkerPool
 __all__ = ["CallInterceptor", "current_request_id", "remaining_seconds"]
 
 REQUEST_ID_CHARS_MAX = 128
-RETRY_AFTER_SECONDS = 1.0
-"""What a caller refused for overload is told to wait. Guess."""
 
 _UNREADABLE = object()
 """Stands for a request that could not be decoded."""
@@ -69,7 +68,8 @@ class _Dressed(NamedTuple):
 
     inner: Handler
     serve: Handler
-    refuse: Handler
+    refuse: Mapping[Reason, Handler]
+    """None for what is never refused."""
 
 
 class CallInterceptor(grpc.ServerInterceptor):
@@ -108,9 +108,14 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._log = logger("call").bind()
         self._boot = os.urandom(6).hex()
         self._numbers = count()
-        self._call_count_max = config.workers() + config.queue_count_max
         self._waiting_count = pools.calls.waiting_count
-        self._metrics = CallMetrics(metrics.service, metrics.registry, self._waiting_count)
+        self._limit = ConcurrencyLimit(
+            config.workers(), config.queue_count_max, config.queue_seconds_max
+        )
+        self._metrics = CallMetrics(
+            metrics.service, metrics.registry, self._waiting_count, lambda: self._limit.count
+        )
+        self._refusals = Refusals(name, self._metrics)
 
     def intercept_service(
         self,
@@ -126,11 +131,15 @@ class CallInterceptor(grpc.ServerInterceptor):
         dressed = self._dressed.get(method)
         if dressed is None or dressed.inner is not handler:
             dressed = self._dressed[method] = self._dress(method, handler)
-        # A call on its way from the queue to its worker is in neither count: a few too many may
-        # come in, none too few.
-        is_full = self._waiting_count() + self._metrics.in_flight >= self._call_count_max
-        if is_full or not self.is_ready:
-            return dressed.refuse
+        if dressed.refuse:
+            if not self.is_ready:
+                return dressed.refuse[Reason.NOT_SERVING]
+            # A call on its way from the queue to its worker is in neither count: a few too many may
+            # come in, none too few.
+            inside = self._waiting_count() + self._metrics.in_flight
+            if not self._limit.admits(inside):
+                is_most = self._limit.count == self._limit.count_max
+                return dressed.refuse[Reason.QUEUE_FULL if is_most else Reason.OVERLOAD]
         _arrival_var.set(time.monotonic())
         return dressed.serve
 
@@ -140,11 +149,12 @@ class CallInterceptor(grpc.ServerInterceptor):
             if self._access is not None and "/grpc.health." not in method:
                 handler = _guarded(handler, self._operators_only)
             apart = _on_pool(handler, pool)
-            return _Dressed(handler, apart, apart)
+            return _Dressed(handler, apart, {})
         if handler.unary_unary is None:
-            return _Dressed(handler, handler, handler)
+            return _Dressed(handler, handler, {})
         serve = _with_behavior(handler, self._served(method, handler.unary_unary))
-        refuse = _on_pool(_with_behavior(handler, self._refused(method)), self._pools.refusals)
+        name = method.rpartition("/")[2]
+        refuse = {reason: self._refusals.handler(name, reason) for reason in Reason}
         return _Dressed(handler, serve, refuse)
 
     def _served(self, method: str, behavior: Behavior) -> Behavior:
@@ -171,6 +181,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             finally:
                 code, seconds = _final_code(context), time.monotonic() - started
                 metrics.end(name, code, seconds, waited)
+                self._limit.note(waited, seconds, deadline_var.get() - started + waited)
                 ids = request_id_var.get(), error, trace_id_var.get(), self._subject(request)
                 self.lines.add(CallNote(time.time(), name, code, seconds, waited, peer, *ids))
                 self.tracing.end(code, error if code in OWN_FAULTS else "")
@@ -190,9 +201,9 @@ class CallInterceptor(grpc.ServerInterceptor):
         seconds = context.time_remaining()
         if seconds is None or seconds > 1e9:  # none was set
             seconds = self._config.deadline_seconds
+        deadline_var.set(time.monotonic() + min(seconds, self._config.deadline_seconds_max))
         if seconds <= 0:
             raise DeadlineExceeded("the deadline passed while the call waited for a worker")
-        deadline_var.set(time.monotonic() + min(seconds, self._config.deadline_seconds_max))
 
     def _fail(self, method: str, error: Exception, context: grpc.ServicerContext) -> str:
         """Abort the call with the error's status (raises), unless the behavior aborted itself."""
@@ -221,21 +232,6 @@ class CallInterceptor(grpc.ServerInterceptor):
             self._access.admit_role(Role.OPERATOR, _credentials(context))
         except CorkboardError as error:
             context.abort_with_status(to_status(error, domain=self._name))
-
-    def _refused(self, method: str) -> Behavior:
-        name = method.rpartition("/")[2]
-
-        def refuse(_: Any, context: grpc.ServicerContext) -> Any:
-            error: CorkboardError
-            if self.is_ready:
-                error = Exhausted("too many calls are waiting", retry_after_s=RETRY_AFTER_SECONDS)
-            else:
-                error = Unavailable("the server is not serving yet, or not any more")
-            status = to_status(error, domain=self._name)
-            self._metrics.refuse(name, status.code.name)
-            context.abort_with_status(status)
-
-        return refuse
 
 
 def _check_readable(request: Any, method: str) -> None:

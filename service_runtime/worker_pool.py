@@ -27,12 +27,10 @@ class Pools:
         self.health = WorkerPool(1, "health")
         # Reflection streams hold their thread as long as the client likes.
         self.admin = WorkerPool(2, "admin")
-        # Saying no must not wait in the queue whose length is the reason.
-        self.refusals = WorkerPool(1, "refusal")
 
     def all(self) -> tuple[WorkerPool, ...]:
         """Every pool."""
-        return (self.calls, self.health, self.admin, self.refusals)
+        return (self.calls, self.health, self.admin)
 
     def shut_down(self) -> None:
         """Take no more work; returns at once."""

@@ -38,7 +38,7 @@ def samples(registry: CollectorRegistry) -> Samples:
 def test_page_equals_prometheus_own(ended: list[tuple[str, str, float, float]]) -> None:
     """The same calls give the same page as counters and histograms of prometheus_client."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    metrics = CallMetrics("x", ours, lambda: 4)
+    metrics = CallMetrics("x", ours, lambda: 4, lambda: 9)
     requests = Counter("x_requests", "", ["method", "code"], registry=theirs)
     seconds = Histogram(
         "x_request_seconds", "", ["method"], buckets=SECONDS_BUCKETS, registry=theirs
@@ -53,30 +53,37 @@ def test_page_equals_prometheus_own(ended: list[tuple[str, str, float, float]]) 
         queued.observe(waited)
 
     nobody: frozenset[tuple[str, str]] = frozenset()
-    gauges = {("x_requests_in_flight", nobody): 0.0, ("x_requests_waiting", nobody): 4.0}
+    gauges = {
+        ("x_requests_in_flight", nobody): 0.0,
+        ("x_requests_waiting", nobody): 4.0,
+        ("x_requests_limit", nobody): 9.0,
+    }
     assert samples(ours) == samples(theirs) | gauges
 
 
 def test_calls_in_flight_are_those_begun_and_not_ended() -> None:
     """The gauge goes up with each beginning and down with each end; refusals do not count."""
     registry = CollectorRegistry()
-    metrics = CallMetrics("x", registry, lambda: 0)
+    metrics = CallMetrics("x", registry, lambda: 0, lambda: 9)
 
     for _ in range(3):
         metrics.begin()
     metrics.end("Get", "OK", 0.1, 0.0)
-    metrics.refuse("Get", "RESOURCE_EXHAUSTED")
+    metrics.refuse("Get", "RESOURCE_EXHAUSTED", "overload")
+    metrics.refuse("unknown", "UNIMPLEMENTED")
 
     found = samples(registry)
     assert found["x_requests_in_flight", frozenset()] == 2.0
     labels = frozenset({"method": "Get", "code": "RESOURCE_EXHAUSTED"}.items())
     assert found["x_requests_total", labels] == 1.0
+    shed = {labels: value for (name, labels), value in found.items() if "shed" in name}
+    assert shed == {frozenset({("reason", "overload")}): 1.0}
 
 
 def test_no_call_is_lost_between_threads() -> None:
     """Eight threads count 8,000 calls together."""
     registry = CollectorRegistry()
-    metrics = CallMetrics("x", registry, lambda: 0)
+    metrics = CallMetrics("x", registry, lambda: 0, lambda: 9)
 
     def work(_: int) -> None:
         for _ in range(1000):
