@@ -421,7 +421,7 @@ def topic_bias(data: Set, base: PixieSettings) -> None:
 def agreement(data: Set, base: PixieSettings) -> None:
     """Ablation of agreement in co-occurrence, and content neighbours alone."""
     graph, class_free = graph_of(data), np.zeros(data.pin_count, np.bool_)
-    exact = cooccurrence.count_exactly(graph, 1000, threads=2, advance=lambda _: None)
+    exact = cooccurrence.exact_counter(graph, 1000)(range(graph.pin_count))
     pins = catalogue_of(data)
     words, topics = pin_agreement.words_of(pins), pin_agreement.topics_of(pins)
     rows = [
@@ -440,7 +440,6 @@ def agreement(data: Set, base: PixieSettings) -> None:
             topics=topics,
             is_gone=class_free,
             neighbour_count=500,
-            threads=2,
         )
         name = f"co-occurrence, w_text {text:g}, w_topic {topic:g}, all query pins"
         rows.append([name, recall(data, by_lists(lists))])
@@ -502,7 +501,7 @@ def content_neighbours(words: pin_agreement.Traits, topics: pin_agreement.Traits
 def sampling(data: Set, pair_counts: Sequence[int]) -> None:
     """How far sampled lists agree with exact ones, how even they are, and what that costs."""
     graph = graph_of(data)
-    exact = cooccurrence.count_exactly(graph, 500, threads=2, advance=lambda _: None)
+    exact = cooccurrence.exact_counter(graph, 500)(range(graph.pin_count))
     rows = [["all pairs", len(exact.rows) / len(exact), "", 1.0, recall(data, by_lists(exact))]]
     for count in pair_counts:
         lists, spread = sampled(graph, count)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def agree(
     offsets: NDArray[np.int64],
     rows: NDArray[np.int32],
-    pins: tuple[int, int],
+    first_pin: int,
     traits: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]],
     scratch: NDArray[np.float32],
     cosines: NDArray[np.float32],
@@ -20,9 +20,9 @@ def agree(
     Compare each pin's traits with those of its neighbours.
 
     Args:
-        offsets: Pin p's neighbours are rows[offsets[p]:offsets[p + 1]], int64[pins + 1].
+        offsets: Pin first_pin + i has the neighbours rows[offsets[i]:offsets[i + 1]], int64[n + 1].
         rows: Neighbours, int32[m].
-        pins: First pin and last + 1.
+        first_pin: The pin that has the first list.
         traits: Where each pin's begin, int64[pins + 1], their numbers and their weights; a pin's
             weights have length 1, or it has none.
         scratch: Zeros float32[traits], and zeros again afterwards.
@@ -31,10 +31,11 @@ def agree(
     Cost: O(traits of the pins and of all their neighbours).
     """
     starts, numbers, weights = traits
-    for p in range(pins[0], pins[1]):
+    for i in range(len(offsets) - 1):
+        p = first_pin + i
         for t in range(starts[p], starts[p + 1]):
             scratch[numbers[t]] = weights[t]
-        for e in range(offsets[p], offsets[p + 1]):
+        for e in range(offsets[i], offsets[i + 1]):
             total = np.float32(0.0)
             for t in range(starts[rows[e]], starts[rows[e] + 1]):
                 total += weights[t] * scratch[numbers[t]]

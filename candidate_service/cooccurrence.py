@@ -9,25 +9,30 @@ weighed by agreement in words and topics (`pin_agreement`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candidate_service import pair_kernels
 from candidate_service.graph import PinBoardGraph, read_array
+from service_runtime.array_writer import ArrayWriter
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation
 
 ARTIFACT: Final = "board_cooccurrence"
 FORMAT_VERSION: Final = 1
 
-_BLOCK_PINS: Final = 4096
-_FILES: Final = {"offsets": np.int64, "rows": np.int32, "scores": np.float32}
+BLOCK_PINS: Final = 4096
+"""Pins whose lists are made at a time: what a job holds of them, whatever the catalogue's size."""
+_FILES: Final[dict[str, type[np.generic]]] = {
+    "offsets": np.int64,
+    "rows": np.int32,
+    "scores": np.float32,
+}
 _HINT: Final = "build it again: python -m candidate_service.jobs.build_board_cooccurrence"
 
 
@@ -51,10 +56,11 @@ class NeighbourLists:
     """Each pin's neighbours, best first; read-only, safe from any number of threads.
 
     Attributes:
-        offsets: Pin p's neighbours begin at offsets[p], int64[pins + 1].
+        offsets: The neighbours of pin first_pin + i begin at offsets[i], int64[pins + 1].
         rows: Neighbours, int32[m], never the pin itself.
         scores: In (0, 1], float32[m], falling within a list.
         neutral: What a score was multiplied with where nothing agreed, in (0, 1].
+        first_pin: The pin that has the first list: a block of all lists, where it is not 0.
     """
 
     def __init__(
@@ -64,10 +70,11 @@ class NeighbourLists:
         scores: NDArray[np.float32],
         *,
         neutral: float = 1.0,
+        first_pin: int = 0,
     ) -> None:
         """Take arrays that belong together; use `open`."""
         self.offsets, self.rows, self.scores = offsets, rows, scores
-        self.neutral = neutral
+        self.neutral, self.first_pin = neutral, first_pin
 
     @classmethod
     def open(cls, generation: Generation) -> Self:
@@ -97,10 +104,47 @@ class NeighbourLists:
         """Return the number of pins, those without neighbours included."""
         return len(self.offsets) - 1
 
-    def write(self, folder: Path) -> None:
-        """Write the arrays as files of a generation's folder."""
-        for name, dtype in _FILES.items():
-            np.save(folder / f"{name}.npy", getattr(self, name).astype(dtype), allow_pickle=False)
+    def of(self, pins: range) -> NeighbourLists:
+        """Return the lists of some pins, as views."""
+        first, last = int(self.offsets[pins.start]), int(self.offsets[pins.stop])
+        return NeighbourLists(
+            self.offsets[pins.start : pins.stop + 1] - first,
+            self.rows[first:last],
+            self.scores[first:last],
+            neutral=self.neutral,
+            first_pin=self.first_pin + pins.start,
+        )
+
+
+def blocks_of(pin_count: int) -> list[range]:
+    """Return all pins in their order, some at a time."""
+    starts = range(0, pin_count, BLOCK_PINS)
+    return [range(start, min(start + BLOCK_PINS, pin_count)) for start in starts]
+
+
+def write_lists(folder: Path, blocks: Iterable[NeighbourLists]) -> NDArray[np.int64]:
+    """Write lists as files of a generation's folder, a block at a time.
+
+    Args:
+        folder: Of the generation.
+        blocks: Lists of all pins in their order.
+
+    Returns:
+        How many neighbours each pin has, int64[pins].
+    """
+    lengths = [np.empty(0, np.int64)]
+    with (
+        ArrayWriter(folder / "rows.npy", _FILES["rows"]) as rows,
+        ArrayWriter(folder / "scores.npy", _FILES["scores"]) as scores,
+    ):
+        for block in blocks:
+            lengths.append(np.diff(block.offsets))
+            rows.append(block.rows)
+            scores.append(block.scores)
+    counts = np.concatenate(lengths)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(_FILES["offsets"])
+    np.save(folder / "offsets.npy", offsets, allow_pickle=False)
+    return counts
 
 
 def board_weights(graph: PinBoardGraph) -> NDArray[np.float32]:
@@ -120,44 +164,29 @@ def pair_count_of(graph: PinBoardGraph) -> int:
     return int(sizes @ sizes)
 
 
-def count_exactly(
-    graph: PinBoardGraph,
-    neighbour_count: int,
-    *,
-    threads: int,
-    advance: Callable[[int], object],
-) -> NeighbourLists:
-    """Find every pin's best neighbours from all pairs.
+def exact_counter(graph: PinBoardGraph, neighbour_count: int) -> Callable[[range], NeighbourLists]:
+    """Return what finds some pins' best neighbours from all pairs; for any number of threads.
 
     Args:
         graph: To count on.
         neighbour_count: How many to keep for each pin.
-        threads: At most so many at once; the result does not depend on it.
-        advance: Told how many pins were finished.
     """
-    weights = board_weights(graph)
-    scales = _pin_scales(graph)
-    begins = range(0, graph.pin_count, _BLOCK_PINS)
+    weights, scales = board_weights(graph), _pin_scales(graph)
 
-    def count_block(begin: int) -> tuple[NDArray[Any], ...]:
-        pins = (begin, min(begin + _BLOCK_PINS, graph.pin_count))
-        totals = np.zeros(graph.pin_count)
-        found: tuple[NDArray[Any], ...] = pair_kernels.count_pairs(
-            graph.pin_edges, graph.board_edges, weights, scales, pins, neighbour_count, totals
+    def count(pins: range) -> NeighbourLists:
+        counts, rows, scores = pair_kernels.count_pairs(
+            graph.pin_edges,
+            graph.board_edges,
+            weights,
+            scales,
+            (pins.start, pins.stop),
+            neighbour_count,
+            np.zeros(graph.pin_count),
         )
-        advance(pins[1] - pins[0])
-        return found
+        offsets = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+        return NeighbourLists(offsets, rows, scores, first_pin=pins.start)
 
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="count-pairs") as pool:
-        blocks = list(pool.map(count_block, begins))
-    counts, rows, scores = (
-        np.concatenate([block[i] for block in blocks] or [np.empty(0)]) for i in range(3)
-    )
-    return NeighbourLists(
-        np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        rows.astype(np.int32),
-        scores.astype(np.float32),
-    )
+    return count
 
 
 def overlap_with_exact(

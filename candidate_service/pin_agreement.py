@@ -13,10 +13,8 @@ formula was published, this one and its weights are ours (README.md has what was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -32,7 +30,6 @@ from candidate_service.text_analysis import stems
 WORD_COUNT_MAX: Final = 64
 """Of a longer text the rarest words count."""
 
-_BLOCK_PINS: Final = 16_384
 _BATCH_PINS: Final = 65_536
 
 
@@ -47,6 +44,15 @@ class AgreementWeights:
 
     text: float = 0.0
     topic: float = 0.0
+
+    def neutral(self, words: Traits, topics: Traits) -> float:
+        """Return what a score is multiplied with where nothing agrees, in (0, 1]."""
+        return 1.0 / (1.0 + sum(weight for weight, _ in self.counting(words, topics)))
+
+    def counting(self, words: Traits, topics: Traits) -> list[tuple[float, Traits]]:
+        """Return the weights that count, each with what it weighs."""
+        pairs = ((self.text, words), (self.topic, topics))
+        return [(weight, traits) for weight, traits in pairs if weight > 0 and len(traits.numbers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,51 +112,39 @@ def weigh(
     topics: Traits,
     is_gone: NDArray[np.bool_],
     neighbour_count: int,
-    threads: int,
-    advance: Callable[[int], object] = lambda _: None,
 ) -> NeighbourLists:
     """Weigh neighbours by agreement, drop those that are gone, order anew and cut.
 
     Args:
-        lists: By co-occurrence alone.
+        lists: By co-occurrence alone, of all pins or of some.
         weights: How much agreement counts.
         words: Of each pin.
         topics: Of each pin.
         is_gone: Pins that are not to be proposed, bool[pins].
         neighbour_count: How many to keep of each list.
-        threads: At most so many at once; the result does not depend on it.
-        advance: Told how many pins were finished, once for each trait that counts.
     """
     factors = np.ones(len(lists.rows), np.float32)
-    total = 1.0
-    for weight, traits in ((weights.text, words), (weights.topic, topics)):
-        if weight > 0 and len(traits.numbers):
-            total += weight
-            factors += np.float32(weight) * _cosines(lists, traits, threads, advance)
-    scores = lists.scores * (factors / np.float32(total))
+    for weight, traits in weights.counting(words, topics):
+        factors += np.float32(weight) * _cosines(lists, traits)
+    neutral = weights.neutral(words, topics)
     return NeighbourLists(
         *agreement_kernels.keep_best(
-            lists.offsets, lists.rows, scores.astype(np.float32), is_gone, neighbour_count
+            lists.offsets,
+            lists.rows,
+            lists.scores * (factors * np.float32(neutral)),
+            is_gone,
+            neighbour_count,
         ),
-        neutral=1.0 / total,
+        neutral=neutral,
+        first_pin=lists.first_pin,
     )
 
 
-def _cosines(
-    lists: NeighbourLists, traits: Traits, threads: int, advance: Callable[[int], object]
-) -> NDArray[np.float32]:
+def _cosines(lists: NeighbourLists, traits: Traits) -> NDArray[np.float32]:
     cosines = np.empty(len(lists.rows), np.float32)
     arrays = (traits.offsets, traits.numbers, traits.weights)
-
-    def compare(pins: tuple[int, int]) -> None:
-        scratch = np.zeros(traits.count, np.float32)
-        agreement_kernels.agree(lists.offsets, lists.rows, pins, arrays, scratch, cosines)
-        advance(pins[1] - pins[0])
-
-    bounds = [*range(0, len(lists), _BLOCK_PINS), len(lists)]
-    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="agreement") as pool:
-        for _ in pool.map(compare, pairwise(bounds)):
-            pass
+    scratch = np.zeros(traits.count, np.float32)
+    agreement_kernels.agree(lists.offsets, lists.rows, lists.first_pin, arrays, scratch, cosines)
     return cosines
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from candidate_service.graph import PinBoardGraph
 from candidate_service.pin_agreement import AgreementWeights, topics_of, weigh, words_of
 from service_runtime.errors import NotReady
 from service_runtime.job import JobContext, run_job
+from service_runtime.ordered_map import ordered_map
 
 REACH: Final = 2
 """So many times the neighbours that are kept are weighed by agreement."""
@@ -63,28 +64,19 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
     if mode == "auto":
         is_small = cooccurrence.pair_count_of(opened) <= settings.exact_pair_count_max
         mode = "exact" if is_small else "sampled"
-    reach = REACH * settings.neighbour_count
-    quality = {}
-    if mode == "exact":
-        lists = cooccurrence.count_exactly(
-            opened,
-            reach,
-            threads=context.engine.threads,
-            advance=context.progress("board_cooccurrence: pins", total=opened.pin_count),
-        )
-    else:
-        lists = count_sampled(context, opened, reach)
-        overlap = cooccurrence.overlap_with_exact(
-            lists, opened, depth=OVERLAP_DEPTH, pin_count=OVERLAP_PIN_COUNT, seed=context.seed
-        )
-        quality = {f"sampled_overlap_at_{OVERLAP_DEPTH}": overlap}
-    lists = _weighed(context, lists, str(source.manifest.details["id_space"]))
+    weigh, neutral = _weigher(context, opened, str(source.manifest.details["id_space"]))
+    count, quality = _counter(context, opened, mode)
+    pieces = ordered_map(
+        lambda pins: weigh(count(pins)),
+        cooccurrence.blocks_of(opened.pin_count),
+        threads=context.engine.threads,
+    )
+    advance = context.progress("board_cooccurrence: pins", total=opened.pin_count)
     with store.draft(cooccurrence.ARTIFACT, format_version=cooccurrence.FORMAT_VERSION) as draft:
-        lists.write(draft.folder)
-        lengths = np.diff(lists.offsets)
+        lengths = cooccurrence.write_lists(draft.folder, _told(pieces, advance))
         counts = {
-            "pin_count": len(lists),
-            "neighbour_count": len(lists.rows),
+            "pin_count": len(lengths),
+            "neighbour_count": int(lengths.sum()),
             "pin_without_neighbours_count": int((lengths == 0).sum()),
             "list_length_p10": _percentile(lengths, 10),
             "list_length_p50": _percentile(lengths, 50),
@@ -97,38 +89,64 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
             quality=quality,
             details={
                 **inherited_lineage(source.manifest.details),
-                "pin_count": len(lists),
+                "pin_count": len(lengths),
                 "mode": mode,
-                "neutral": lists.neutral,
+                "neutral": neutral,
             },
         )
     return {"generation": generation.id, "mode": mode, **counts, **quality}
 
 
-def _weighed(
-    context: JobContext[CandidateConfig], lists: NeighbourLists, id_space: str
-) -> NeighbourLists:
-    """Weigh by agreement with what the catalogue knows now, and drop what it has deleted."""
+def _counter(
+    context: JobContext[CandidateConfig], opened: PinBoardGraph, mode: str
+) -> tuple[Callable[[range], NeighbourLists], dict[str, float]]:
+    """Return what counts the neighbours of some pins, and how good it is where it is a sample."""
+    reach = REACH * context.config.cooccurrence_settings().neighbour_count
+    if mode == "exact":
+        return cooccurrence.exact_counter(opened, reach), {}
+    lists = count_sampled(context, opened, reach)
+    overlap = cooccurrence.overlap_with_exact(
+        lists, opened, depth=OVERLAP_DEPTH, pin_count=OVERLAP_PIN_COUNT, seed=context.seed
+    )
+    return lists.of, {f"sampled_overlap_at_{OVERLAP_DEPTH}": overlap}
+
+
+def _weigher(
+    context: JobContext[CandidateConfig], opened: PinBoardGraph, id_space: str
+) -> tuple[Callable[[NeighbourLists], NeighbourLists], float]:
+    """Return what weighs lists by the catalogue of now and drops what it has deleted; `neutral`."""
     config = context.config
     newest = context.generations.open_latest_good(
         catalogue.ARTIFACT, format_version=catalogue.READABLE_VERSIONS
     )
     pins = open_catalogue(newest)
-    if pins.id_space != id_space or len(pins) < len(lists):
+    if pins.id_space != id_space or len(pins) < opened.pin_count:
         raise NotReady(
             "the graph was built for another catalogue",
             hint="build it again: corkboard build graph",
         )
     weights = AgreementWeights(config.cooccurrence_text_weight, config.cooccurrence_topic_weight)
-    return weigh(
-        lists,
-        weights,
-        words=words_of(pins),
-        topics=topics_of(pins),
-        is_gone=pins.deleted(),
-        neighbour_count=config.cooccurrence_neighbour_count,
-        threads=context.engine.threads,
-    )
+    words, topics, is_gone = words_of(pins), topics_of(pins), pins.deleted()
+
+    def weighed(lists: NeighbourLists) -> NeighbourLists:
+        return weigh(
+            lists,
+            weights,
+            words=words,
+            topics=topics,
+            is_gone=is_gone,
+            neighbour_count=config.cooccurrence_neighbour_count,
+        )
+
+    return weighed, weights.neutral(words, topics)
+
+
+def _told(
+    blocks: Iterable[NeighbourLists], advance: Callable[[int], object]
+) -> Iterator[NeighbourLists]:
+    for block in blocks:
+        advance(len(block))
+        yield block
 
 
 def _percentile(lengths: NDArray[np.int64], percent: int) -> int:

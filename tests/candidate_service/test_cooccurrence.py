@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from candidate_service import cooccurrence
-from candidate_service.cooccurrence import NeighbourLists, count_exactly
+from candidate_service.cooccurrence import NeighbourLists, blocks_of, exact_counter, write_lists
 from candidate_service.graph import PinBoardGraph, build_graph
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation, GenerationStore
+from service_runtime.ordered_map import ordered_map
 
 
 def ring(pin_count: int) -> PinBoardGraph:
@@ -29,28 +30,47 @@ def publish(root: Path, lists: NeighbourLists, *, pin_count: int) -> Generation:
     """Publish lists as the job does."""
     store = GenerationStore(root)
     with store.draft(cooccurrence.ARTIFACT, format_version=cooccurrence.FORMAT_VERSION) as draft:
-        lists.write(draft.folder)
+        write_lists(draft.folder, [lists])
         return draft.publish(as_of_us=1, details={"pin_count": pin_count})
 
 
-def test_number_of_threads_makes_no_difference() -> None:
-    """9,000 pins in three blocks: one thread or four, the same bytes; progress tells all."""
+def all_lists(graph: PinBoardGraph, neighbour_count: int) -> NeighbourLists:
+    """The lists of all pins in one block."""
+    return exact_counter(graph, neighbour_count)(range(graph.pin_count))
+
+
+def test_number_of_threads_makes_no_difference(tmp_path: Path) -> None:
+    """9,000 pins in three blocks, from four threads: the files are those of one block."""
     graph = ring(9000)
-    told: list[int] = []
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    whole.mkdir()
+    pieces.mkdir()
 
-    one = count_exactly(graph, 5, threads=1, advance=told.append)
-    four = count_exactly(graph, 5, threads=4, advance=lambda _: None)
+    one = all_lists(graph, 5)
+    write_lists(whole, [one])
+    lengths = write_lists(pieces, ordered_map(exact_counter(graph, 5), blocks_of(9000), threads=4))
 
-    np.testing.assert_array_equal(one.rows, four.rows)
-    np.testing.assert_array_equal(one.scores, four.scores)
-    assert sum(told) == 9000
-    assert np.diff(one.offsets).tolist() == [2] * 9000
+    for name in ("offsets.npy", "rows.npy", "scores.npy"):
+        assert (whole / name).read_bytes() == (pieces / name).read_bytes()
+    assert len(blocks_of(9000)) == 3
+    assert lengths.tolist() == [2] * 9000
     np.testing.assert_allclose(one.scores, 0.25)  # one shared board of two; each pin on two
+
+
+def test_block_of_lists_is_what_was_counted_of_its_pins() -> None:
+    """Cut out of all lists or counted alone: the same neighbours."""
+    graph = ring(100)
+    cut, counted = all_lists(graph, 5).of(range(40, 60)), exact_counter(graph, 5)(range(40, 60))
+
+    assert cut.first_pin == counted.first_pin == 40
+    np.testing.assert_array_equal(cut.offsets, counted.offsets)
+    np.testing.assert_array_equal(cut.rows, counted.rows)
+    np.testing.assert_array_equal(cut.scores, counted.scores)
 
 
 def test_published_lists_open_as_they_were(tmp_path: Path) -> None:
     """Offsets, rows and scores come back, read-only."""
-    lists = count_exactly(ring(30), 5, threads=1, advance=lambda _: None)
+    lists = all_lists(ring(30), 5)
 
     opened = NeighbourLists.open(publish(tmp_path, lists, pin_count=30))
 
@@ -62,7 +82,7 @@ def test_published_lists_open_as_they_were(tmp_path: Path) -> None:
 
 def test_lists_of_another_length_are_refused(tmp_path: Path) -> None:
     """Lists that do not cover the pins that the manifest speaks of are damage."""
-    lists = count_exactly(ring(30), 5, threads=1, advance=lambda _: None)
+    lists = all_lists(ring(30), 5)
 
     with pytest.raises(Corrupted):
         NeighbourLists.open(publish(tmp_path, lists, pin_count=31))
@@ -70,10 +90,10 @@ def test_lists_of_another_length_are_refused(tmp_path: Path) -> None:
 
 def test_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
     """A file of the right name and the wrong contents is named."""
-    lists = count_exactly(ring(30), 5, threads=1, advance=lambda _: None)
+    lists = all_lists(ring(30), 5)
     store = GenerationStore(tmp_path)
     with store.draft(cooccurrence.ARTIFACT, format_version=cooccurrence.FORMAT_VERSION) as draft:
-        lists.write(draft.folder)
+        write_lists(draft.folder, [lists])
         draft.path("rows.npy").write_bytes(b"not an array")
         generation = draft.publish(as_of_us=1, details={"pin_count": 30})
 

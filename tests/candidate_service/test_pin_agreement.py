@@ -78,7 +78,6 @@ def test_scores_equal_the_formula_in_dictionaries(
         topics=topics_of(pins),
         is_gone=np.array(gone),
         neighbour_count=100,
-        threads=2,
     )
 
     bags = naive.rare_words(titles)
@@ -114,7 +113,6 @@ def test_agreement_moves_a_neighbour_up_and_cuts_the_worst() -> None:
         topics=topics_of(pins),
         is_gone=np.zeros(4, np.bool_),
         neighbour_count=1,
-        threads=1,
     )
 
     assert list(scores_of(found, 0)) == [2]
@@ -134,7 +132,6 @@ def test_rare_words_say_more_than_common_ones() -> None:
         topics=topics_of(catalogue([None] * 23, [None] * 23)),
         is_gone=np.zeros(23, np.bool_),
         neighbour_count=22,
-        threads=1,
     )
 
     assert next(iter(scores_of(lists, 1))) == 0
@@ -148,30 +145,25 @@ def test_long_texts_count_by_their_rarest_words() -> None:
     np.testing.assert_allclose(np.add.reduceat(words.weights**2, [0, 64]), 1.0, rtol=1e-5)
 
 
-def test_number_of_threads_makes_no_difference() -> None:
-    """One thread or four, the same bytes; progress tells all pins for each trait."""
-    rng = np.random.default_rng(1)
-    topics = [[f"t{n}" for n in rng.integers(0, 9, 3)] for _ in range(40_000)]
-    pins = catalogue([None] * 40_000, list(topics))
-    near = np.arange(40_000, dtype=np.int32)
-    lists = NeighbourLists(
-        np.arange(40_001), (near + 1) % np.int32(40_000), np.full(40_000, 0.5, np.float32)
-    )
-    told: list[int] = []
-    found = [
-        weigh(
+def test_block_is_weighed_as_all_lists_are() -> None:
+    """Some pins' lists weighed alone: the scores they have among all."""
+    topics = [["a"], ["b"], ["a", "b"], ["b"], ["a"]]
+    pins = catalogue([None] * 5, list(topics))
+
+    def weighed(lists: NeighbourLists) -> NeighbourLists:
+        return weigh(
             lists,
             AgreementWeights(topic=1.0),
             words=words_of(pins),
             topics=topics_of(pins),
-            is_gone=np.zeros(40_000, np.bool_),
-            neighbour_count=1,
-            threads=threads,
-            advance=told.append,
+            is_gone=np.zeros(5, np.bool_),
+            neighbour_count=3,
         )
-        for threads in (1, 4)
-    ]
 
-    np.testing.assert_array_equal(found[0].scores, found[1].scores)
-    assert sum(told) == 2 * 40_000
-    assert found[0].neutral == 0.5
+    everything, block = weighed(full_lists(5)), weighed(full_lists(5).of(range(2, 4)))
+
+    expected = everything.of(range(2, 4))
+    assert block.first_pin == 2
+    assert block.neutral == everything.neutral == 0.5
+    np.testing.assert_array_equal(block.rows, expected.rows)
+    np.testing.assert_array_equal(block.scores, expected.scores)

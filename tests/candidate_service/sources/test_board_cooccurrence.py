@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candidate_service.candidate import CandidateSource
-from candidate_service.cooccurrence import NeighbourLists, count_exactly
+from candidate_service.cooccurrence import NeighbourLists, exact_counter
 from candidate_service.graph import build_graph
 from candidate_service.live.segment import LiveChanges, LiveSave, LiveSegment
 from candidate_service.live_graph import LiveGraph
@@ -31,7 +31,7 @@ def make_source(edges: list[tuple[int, int]], *, pin_count: int) -> BoardCooccur
         pin_count=pin_count,
         board_count=int(boards.max(initial=-1)) + 1,
     )
-    lists = count_exactly(graph, 100, threads=1, advance=lambda _: None)
+    lists = exact_counter(graph, 100)(range(graph.pin_count))
     return BoardCooccurrenceSource(lambda: lists)
 
 
@@ -41,7 +41,7 @@ class TestBoardCooccurrenceSource(CandidateSourceContract):
 
     def make_source(self) -> CandidateSource:
         """The checkerboard."""
-        lists = count_exactly(checkerboard(), 50, threads=2, advance=lambda _: None)
+        lists = exact_counter(checkerboard(), 50)(range(40))
         return BoardCooccurrenceSource(lambda: lists)
 
     def make_empty_source(self) -> CandidateSource:
@@ -54,7 +54,7 @@ class TestBoardCooccurrenceOverLiveSaves(TestBoardCooccurrenceSource):
         """The checkerboard, all of it saved after the lists were counted."""
         nothing = np.empty(0, np.int32)
         empty = build_graph(nothing, nothing, pin_count=5, board_count=0)
-        lists = count_exactly(empty, 50, threads=1, advance=lambda _: None)
+        lists = exact_counter(empty, 50)(range(empty.pin_count))
         source = BoardCooccurrenceSource(lambda: lists, lambda: empty)
         return OverLiveSaves(source, checkerboard())
 
@@ -133,7 +133,7 @@ def live_source(
     """The source over (pin, board) pairs, and what is saved since."""
     pins, boards = np.array(edges, np.int32).reshape(-1, 2).T
     graph = build_graph(pins.copy(), boards.copy(), pin_count=pin_count, board_count=board_count)
-    lists = count_exactly(graph, 100, threads=1, advance=lambda _: None)
+    lists = exact_counter(graph, 100)(range(graph.pin_count))
     return BoardCooccurrenceSource(lambda: lists, lambda: graph), LiveGraph()
 
 
@@ -178,7 +178,7 @@ def test_neighbour_that_shares_no_board_any_more_is_dropped(tmp_path: Path) -> N
     pins, boards = np.array([(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)], np.int32).T
     graph = build_graph(pins.copy(), boards.copy(), pin_count=4, board_count=2)
     graph.board_ids = IdTable.build(["b0", "b1"], tmp_path / "ids")
-    lists = count_exactly(graph, 100, threads=1, advance=lambda _: None)
+    lists = exact_counter(graph, 100)(range(graph.pin_count))
     source, live = BoardCooccurrenceSource(lambda: lists, lambda: graph), LiveGraph()
 
     live.apply(
