@@ -56,7 +56,7 @@ lock: setup ## Resolve the dependencies anew into requirements.lock.
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra evaluate --extra images --extra tracing --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet --upgrade -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group image --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --group image --extra tracing --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet -c requirements.lock -o k8s/image/requirements.lock
 
 clean: ## Remove the environment and caches.
