@@ -241,6 +241,18 @@ class RankingConfig(ServiceConfig):
         default_factory=dict,
         description="Worth of save, click, long_click, hide in a score; empty = saves alone.",
     )
+    shadow_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of answers that a staged model ranks too, behind the answer. Guess.",
+    )
+    shadow_queue_count_max: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Answers that may wait for the staged model, 0.5 MB each; more are left out.",
+    )
     features_left_out: tuple[str, ...] = Field(
         (), description="Families or features that are 0 in serving: an emergency switch."
     )

@@ -12,6 +12,7 @@ from ranking_service.experiments import Estimate
 from ranking_service.explanations import PinExplanation
 from ranking_service.query import Surface
 from ranking_service.ranker import HAND_TUNED, Rankers
+from service_runtime.generation_store import Generation
 
 
 def encode_recommended(answer: Answer) -> pb.RecommendPinsResponse:
@@ -84,20 +85,31 @@ def _estimate(estimate: Estimate) -> pb.Estimate:
     return pb.Estimate(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
-def encode_models(rankers: Rankers) -> pb.ListModelsResponse:
-    """All models as a message, newest first, the built-in one last."""
+def encode_models(
+    rankers: Rankers, staged: tuple[Generation, Mapping[str, float]] | None
+) -> pb.ListModelsResponse:
+    """All models as a message, the staged one first, then newest first, the built-in one last."""
     serving = {rankers.serving(surface).generation for surface in Surface}
     models = [
-        pb.Model(
-            model=str(generation.manifest.details.get("model", "")),
-            generation=generation.id,
-            is_serving=generation.id in serving,
-            quality=generation.manifest.quality,
-        )
+        _model(generation, is_serving=generation.id in serving)
         for generation in rankers.published()
     ]
+    if staged is not None:
+        model = _model(staged[0], is_serving=False)
+        model.is_staged = True
+        model.shadow.update(staged[1])
+        models.insert(0, model)
     models.append(pb.Model(model=HAND_TUNED, is_serving="" in serving))
     return pb.ListModelsResponse(models=models)
+
+
+def _model(generation: Generation, *, is_serving: bool) -> pb.Model:
+    return pb.Model(
+        model=str(generation.manifest.details.get("model", "")),
+        generation=generation.id,
+        is_serving=is_serving,
+        quality=generation.manifest.quality,
+    )
 
 
 def _pins(pins: Iterable[RankedPin], arms: Mapping[str, str]) -> list[pb.RankedPin]:

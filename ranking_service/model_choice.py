@@ -8,6 +8,7 @@ from ranking_service.ranker import (
     HAND_TUNED,
     RANKER_ARTIFACT,
     RANKER_FORMAT_VERSION,
+    STAGED_ARTIFACT,
     Ranker,
     Rankers,
     Serving,
@@ -52,8 +53,8 @@ class ModelChoice:
 
         Args:
             surface: Where the answer will be shown.
-            model: Empty = the serving one; `hand_tuned`; or a generation. One that cannot be used
-                is replaced by the serving one, which says so.
+            model: Empty = the serving one; `hand_tuned`; or a generation, staged ones included. One
+                that cannot be used is replaced by the serving one, which says so.
         """
         if not model:
             return self._rankers.serving(surface)
@@ -69,8 +70,10 @@ class ModelChoice:
         with self._lock:
             if model not in self._opened:
                 try:
+                    is_staged = model in self._store.generations(STAGED_ARTIFACT)
+                    artifact = STAGED_ARTIFACT if is_staged else RANKER_ARTIFACT
                     generation = self._store.verify(
-                        RANKER_ARTIFACT, model, format_version=RANKER_FORMAT_VERSION
+                        artifact, model, format_version=RANKER_FORMAT_VERSION
                     )
                     ranker = open_ranker(
                         generation.path,

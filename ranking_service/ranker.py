@@ -7,6 +7,7 @@ count how much is a setting of serving, not of training.
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ranking_service.models.calibration import Calibration
 from ranking_service.models.linear import BucketModel, LinearModel
 from ranking_service.query import Surface
 from ranking_service.tree_ranker import POINTWISE_GBDT, GbdtRanker, RankerCorrupted
-from service_runtime.errors import Corrupted
+from service_runtime.errors import Corrupted, NotFound
 from service_runtime.generation_store import Generation, GenerationStore
 from service_runtime.live import Live
 
@@ -49,6 +50,9 @@ __all__ = [
 ]
 
 RANKER_ARTIFACT: Final = "ranker"
+STAGED_ARTIFACT: Final = "staged_ranker"
+"""Models that are tried beside the serving one; `promote` makes a generation of RANKER_ARTIFACT."""
+
 RANKER_FORMAT_VERSION: Final = 2
 """1 had trees only, with a bias in place of a calibration."""
 
@@ -220,6 +224,30 @@ def open_ranker(
         raise RankerCorrupted(
             f"{folder}: {fault}", hint="train with --objectives, or change objective_weights"
         ) from fault
+
+
+def promote(store: GenerationStore, *, feature_names: Sequence[str]) -> Generation:
+    """
+    Make the staged model the serving one: publish it once more, as what serves.
+
+    Raises:
+        NotFound: If nothing is staged.
+        Corrupted: If what is staged is damaged, or made for other features.
+    """
+    staged = store.current(STAGED_ARTIFACT, format_version=RANKER_FORMAT_VERSION)
+    if staged is None:
+        raise NotFound("no model is staged", hint="train one with --stage")
+    open_ranker(staged.path, feature_names=feature_names)
+    with store.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
+        for name in staged.manifest.files:
+            shutil.copyfile(staged.path / name, draft.path(name))
+        return draft.publish(
+            as_of_us=staged.manifest.as_of_us,
+            inputs={STAGED_ARTIFACT: staged.id},
+            counts=staged.manifest.counts,
+            quality=staged.manifest.quality,
+            details=staged.manifest.details,
+        )
 
 
 def _described(ranker: Trained) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
 from ranking_service.ranker import Serving
 from ranking_service.rotation import ShownLately, held_back
 from ranking_service.scoring import Scored, UnderQuery, score_pool
+from ranking_service.shadow import Shadow
 from ranking_service.skew import SkewCheck
 from ranking_service.world import Artifacts
 from service_runtime.clock import Clock
@@ -71,6 +72,7 @@ class Recommender:
         pages: What the lists of pages have shown.
         lately: What users were shown.
         skew: Compares some of the logged features with features computed anew.
+        shadow: Has a staged model rank some of the answers too.
         config: Limits.
         clock: Unix seconds.
     """
@@ -87,6 +89,7 @@ class Recommender:
         pages: PageBook,
         lately: ShownLately,
         skew: SkewCheck,
+        shadow: Shadow,
         config: RankingConfig,
         clock: Clock,
     ) -> None:
@@ -101,6 +104,7 @@ class Recommender:
         self._pages = pages
         self._lately = lately
         self._skew = skew
+        self._shadow = shadow
         self._config = config
         self._clock = clock
 
@@ -132,6 +136,7 @@ class Recommender:
         self._memory.note_shown(answer, now)
         self._memory.note_acts(query.user_id, run.profile.recent_actions)
         self._lately.note(query.user_id, keys, now)
+        self._shadow.note(run, answer.list_id)
         if query.is_explained:
             answer = replace(answer, pins=explained(run, answer.pins, shown.tolist()))
         return answer

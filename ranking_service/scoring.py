@@ -1,6 +1,6 @@
 """Features, model, Memboost: the numbers of a pool, from which its order is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,17 @@ def score_pool(
     if boosts is not None:
         logits = logits + boosts
     return Scored(features, model_logits, memboosts, gain, logits, probabilities(logits))
+
+
+def rescored(scored: Scored, ranker: Ranker, *, gain_default: float) -> Scored:
+    """The same numbers by another model; named boosts and rotation stay as they were."""
+    others = scored.logits - scored.model_logits - scored.gain * scored.memboosts
+    model_logits = ranker.logits(scored.features)
+    gain = gain_of(ranker, gain_default)
+    logits = model_logits + gain * scored.memboosts + others
+    return replace(
+        scored, model_logits=model_logits, gain=gain, logits=logits, scores=probabilities(logits)
+    )
 
 
 def gain_of(ranker: Ranker, gain_default: float) -> float:

@@ -27,6 +27,7 @@ from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.rotation import ShownLately
 from ranking_service.servicer import RankingServicer
+from ranking_service.shadow import Shadow
 from ranking_service.skew import SkewCheck
 from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
@@ -78,6 +79,7 @@ def build(config: RankingConfig) -> Server:
     planner = Planner(config.scenario_file, config, stopped=results.stopped, metrics=metrics)
     pages = PageBook(config.data_root / "live" / "pages", config.page_seconds, clock)
     lately = ShownLately(config.rotation_user_count_max)
+    shadow = _shadow(store, rankers, config, metrics)
     recommender = Recommender(
         artifacts=artifacts,
         models=models,
@@ -88,6 +90,7 @@ def build(config: RankingConfig) -> Server:
         pages=pages,
         lately=lately,
         skew=SkewCheck(share=config.skew_check_share, alarm=config.skew_alarm, metrics=metrics),
+        shadow=shadow,
         config=config,
         clock=clock,
     )
@@ -107,16 +110,17 @@ def build(config: RankingConfig) -> Server:
             clock=clock,
         ),
         experiments=lambda name: (planner.shares(name), results.of(name)),
+        shadow=shadow,
         config=config,
         clock=clock,
     )
-    lives = (*artifacts.lives, rankers.live, memboost.live, results.live)
+    lives = (*artifacts.lives, rankers.live, shadow.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
     watcher = GenerationWatcher((*lives, planner, pages), config.generation_poll_seconds)
     closing = [watcher.stop, *(channel.close for channel in channels)]
-    closing += [impressions.close, memboost.close, servicer.close]
+    closing += [shadow.close, impressions.close, memboost.close, servicer.close]
     return _server(
-        config, servicer, metrics, _starts(artifacts, rankers, memboost, watcher), closing
+        config, servicer, metrics, _starts(artifacts, rankers, (memboost, shadow, watcher)), closing
     )
 
 
@@ -150,6 +154,22 @@ def _models(store: GenerationStore, config: RankingConfig) -> tuple[Rankers, Mod
     return rankers, models
 
 
+def _shadow(
+    store: GenerationStore, rankers: Rankers, config: RankingConfig, metrics: Metrics
+) -> Shadow:
+    """The staged model beside the serving one."""
+    return Shadow(
+        store,
+        rankers,
+        share=config.shadow_share,
+        queue_count_max=config.shadow_queue_count_max,
+        gain_default=config.memboost_gain,
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+        metrics=metrics,
+    )
+
+
 def _open_channel(config: RankingConfig, target: str) -> grpc.Channel:
     """A channel to one of the other services."""
     return open_channel(
@@ -162,14 +182,16 @@ def _open_channel(config: RankingConfig, target: str) -> grpc.Channel:
 
 
 def _starts(
-    artifacts: Artifacts, rankers: Rankers, memboost: MemboostKeeper, watcher: GenerationWatcher
+    artifacts: Artifacts,
+    rankers: Rankers,
+    parts: Sequence[MemboostKeeper | Shadow | GenerationWatcher],
 ) -> Callable[[], None]:
     """What happens before the server says that it is ready."""
 
     def start() -> None:
         warm_up(artifacts, rankers)
-        memboost.start()
-        watcher.start()
+        for part in parts:
+            part.start()
 
     return start
 
@@ -196,6 +218,7 @@ def _server(
         close=close,
         metrics=metrics,
         roles=ROLES,
+        subject_field="user_id",
     )
 
 

@@ -33,6 +33,7 @@ from ranking_service.query import (
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.scoring import gain_of
+from ranking_service.shadow import Shadow
 from ranking_service.wire_time_encoding import seconds_of
 from service_runtime.call_context import current_request_id
 from service_runtime.clock import Clock
@@ -49,6 +50,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         confirmations: What clients showed.
         erasures: Forgets users.
         experiments: Shares and figures of an experiment; NotFound if there is none.
+        shadow: The staged model and what was seen of it.
         config: Defaults.
         clock: Unix seconds.
     """
@@ -62,6 +64,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         erasures: Erasures,
         *,
         experiments: Callable[[str], tuple[Mapping[str, float], Outcome | None]],
+        shadow: Shadow,
         config: RankingConfig,
         clock: Clock,
     ) -> None:
@@ -71,6 +74,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         self._recommender = recommender
         self._rankers = rankers
         self._experiments = experiments
+        self._shadow = shadow
         self._limit_default = config.limit_default
         self._gain_default = config.memboost_gain
 
@@ -119,7 +123,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
     ) -> pb.ListModelsResponse:
         """See the contract."""
         del request, context
-        return encode_models(self._rankers)
+        return encode_models(self._rankers, self._shadow.staged())
 
 
 def decode_recommend(request: pb.RecommendPinsRequest, *, limit_default: int) -> RecommendQuery:

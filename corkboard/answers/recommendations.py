@@ -128,9 +128,16 @@ class RankedPins:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One ranking model; `quality` holds the figures that its training measured."""
+    """
+    One ranking model.
+
+    `quality` holds the figures that its training measured; `shadow`, of a staged one, how far its
+    answers are from those that were given, as the asked process saw them.
+    """
 
     model: str
     generation: str
     is_serving: bool
     quality: Mapping[str, float]
+    is_staged: bool = False
+    shadow: Mapping[str, float] = field(default_factory=dict)

@@ -132,6 +132,7 @@ for _command in (
     ask.erase,
     people.erasure,
     data.export,
+    store.promote,
     store.rollback,
     backup.backup,
     backup.restore,

@@ -287,6 +287,9 @@ def _print_status(found: Mapping[str, object]) -> None:
             shown = {name: model.quality[name] for name in FIGURES if name in model.quality}
             figures = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
             out.print(f"ranking by [bold]{model.model}[/bold] [dim]{figures}[/dim]")
+        elif model.is_staged:
+            figures = ", ".join(f"{name} {value:.3g}" for name, value in model.shadow.items())
+            out.print(f"staged beside it: [bold]{model.model}[/bold] [dim]{figures}[/dim]")
     artifacts = make_table(
         f"Artifacts in {found['data_root']}",
         "artifact",

@@ -1,4 +1,4 @@
-"""Commands on the generations of a data root: rollback."""
+"""Commands on the generations of a data root: promote, rollback."""
 
 from typing import Annotated
 
@@ -6,7 +6,37 @@ import typer
 
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot
 from corkboard.cli.output import out, print_json, since_us
-from service_runtime.errors import NotFound
+from service_runtime.errors import NotFound, ProcessFailed
+
+
+class NotPromoted(ProcessFailed):
+    """The staged model cannot serve; the job's words are the message."""
+
+
+def promote(data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False) -> None:
+    """Let the staged ranking model serve.
+
+    A model is staged by `train_ranker --stage`: it ranks a share of the answers beside the serving
+    one, and `corkboard status` shows how far the two are apart.  Running services take it over by
+    themselves; `corkboard rollback ranker` goes back.
+
+    Example:
+      corkboard status && corkboard promote
+    """
+    import time
+
+    from corkboard.pipeline import Order, job_arguments, parse_report, run_module
+
+    order = Order(data_root, time.time(), 0)
+    code, line, said = run_module("ranking_service.jobs.promote_ranker", job_arguments(order))
+    report = parse_report(line)
+    if code != 0:
+        words = str(report.get("error", "")) or "\n".join(said[-8:]) or f"exit code {code}"
+        raise NotPromoted(words, hint=str(report.get("hint", "")))
+    if as_json:
+        print_json({name: report[name] for name in ("model", "generation", "staged_generation")})
+        return
+    out.print(f"{report['model']} serves as {report['generation']}", markup=False)
 
 
 def rollback(

@@ -72,9 +72,16 @@ def decode_degradations(messages: Iterable[pb.Degradation]) -> tuple[answers.Deg
 
 
 def decode_models(message: pb.ListModelsResponse) -> tuple[answers.Model, ...]:
-    """The ranking models, newest first."""
+    """The ranking models, a staged one first, then newest first."""
     return tuple(
-        answers.Model(model.model, model.generation, model.is_serving, dict(model.quality))
+        answers.Model(
+            model.model,
+            model.generation,
+            model.is_serving,
+            dict(model.quality),
+            model.is_staged,
+            dict(model.shadow),
+        )
         for model in message.models
     )
 

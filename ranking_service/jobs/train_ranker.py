@@ -33,6 +33,7 @@ from ranking_service.ranker import (
     RANKER_ARTIFACT,
     RANKER_FORMAT_VERSION,
     SAVE,
+    STAGED_ARTIFACT,
     GbdtRanker,
     write_ranker,
 )
@@ -198,7 +199,8 @@ def publish(
         name: finished(ranker, ranker.calibration, ranker.memboost_gain, surfaces)
         for name, ranker in trained.items()
     }
-    with context.generations.draft(RANKER_ARTIFACT, format_version=RANKER_FORMAT_VERSION) as draft:
+    artifact = STAGED_ARTIFACT if context.arguments.stage else RANKER_ARTIFACT
+    with context.generations.draft(artifact, format_version=RANKER_FORMAT_VERSION) as draft:
         write_ranker(draft.folder, served, feature_names=FEATURE_NAMES, left_out=chosen.left_out)
         generation = draft.publish(
             as_of_us=context.as_of_us,
@@ -217,7 +219,8 @@ def publish(
                 ),
             },
         )
-    audit("ranker.published", generation=generation.id, model=chosen.model)
+    done = "ranker.staged" if context.arguments.stage else "ranker.published"
+    audit(done, generation=generation.id, model=chosen.model)
     return generation.id
 
 
@@ -273,6 +276,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[SAVE],
         choices=list(OBJECTIVES),
         help="what to train for; the setting objective_weights says what counts (default: save)",
+    )
+    parser.add_argument(
+        "--stage",
+        action="store_true",
+        help="publish beside the serving model: it ranks a share of the answers that nobody sees",
     )
     parser.add_argument(
         "--force",

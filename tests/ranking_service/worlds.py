@@ -23,6 +23,7 @@ from ranking_service.profile import NOBODY, Profile, RecentActions
 from ranking_service.ranker import Rankers
 from ranking_service.recommend import Recommender
 from ranking_service.rotation import ShownLately
+from ranking_service.shadow import Shadow
 from ranking_service.skew import SkewCheck
 from ranking_service.world import Artifacts, World
 from service_runtime.generation_store import GenerationStore
@@ -238,6 +239,7 @@ def make_recommender(
     impressions: KeptImpressions,
     memory: KeptMemory,
     book: str = "",
+    shadow: Shadow | None = None,
 ) -> Recommender:
     """A recommender over fixed services, with a scenario file of this text."""
     rankers = Rankers(store, make_hand_tuned(), feature_names=FEATURE_NAMES)
@@ -255,6 +257,23 @@ def make_recommender(
         pages=PageBook(store.root / "pages", config.page_seconds, lambda: NOW),
         lately=ShownLately(config.rotation_user_count_max),
         skew=SkewCheck(share=config.skew_check_share, alarm=0.5, metrics=metrics),
+        shadow=shadow or make_shadow(store, rankers, config),
         config=config,
         clock=lambda: NOW,
+    )
+
+
+def make_shadow(
+    store: GenerationStore, rankers: Rankers, config: RankingConfig, metrics: Metrics | None = None
+) -> Shadow:
+    """A staged model beside the serving one."""
+    return Shadow(
+        store,
+        rankers,
+        share=config.shadow_share,
+        queue_count_max=config.shadow_queue_count_max,
+        gain_default=config.memboost_gain,
+        feature_names=FEATURE_NAMES,
+        objective_weights=config.objective_weights,
+        metrics=metrics or Metrics("ranking_service"),
     )
