@@ -43,6 +43,9 @@ from service_runtime.vector_table import unit_rows
 
 DEPTH = 10
 GRAM_BOOSTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+HOLDER_SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
+"""Holders that a search's terms may have together, of all pins; by default a million pins give the
+words of a query pin a half and typed words as many as there are pins."""
 Search = Callable[[str], Sequence[int]]
 
 
@@ -91,6 +94,10 @@ def judged(folder: Path, vectors: Path | None) -> None:
             name = f"grams count {boost:g}" + (" **chosen**" if boost == chosen else "")
             print(f"| {name} | {shown(found)} |")
         print(f"| grams alone | {shown(only)} |")
+        for share in HOLDER_SHARES:
+            cut = words(space, SearchSettings().boosts[GRAMS], holder_share=share)
+            name = f"rarest terms, together held by {share:.0%} of the pins"
+            print(f"| {name} | {shown(quality(cut, judgements, halves))} |")
         searches = fused(space, latent(pins), chosen)
         if vectors:
             searches |= fused(space, brought(vectors), chosen)
@@ -128,14 +135,19 @@ def indexed(data_root: Path, pins: Sequence[Mapping[str, object]]) -> Space:
     return Space(open_text_index(text), LiveText(), None, LiveVectorsOf(lambda _: None))
 
 
-def words(space: Space, gram_boost: float, *, word_boost: float = 1.0) -> Search:
-    """Return a search by words and grams."""
+def words(
+    space: Space, gram_boost: float, *, word_boost: float = 1.0, holder_share: float = 1e6
+) -> Search:
+    """Return a search by words and grams; the terms' holders at most a share of the pins."""
     boosts = {WORDS: word_boost, DESCRIPTION: 0.5, BOARDS: 0.3, GRAMS: gram_boost}
     boosts = {field: boost for field, boost in boosts.items() if boost > 0}
-    search = PinSearch(replace(SearchSettings(), boosts=boosts))
+    assert space.index is not None
+    holder_count = int(holder_share * space.index.document_count)
+    search = PinSearch(SearchSettings(boosts=boosts, query_holder_count=holder_count))
 
     def find(query: str) -> Sequence[int]:
-        rows, _ = search.find(search.terms_of_query(query, "en"), None, DEPTH, space)
+        terms = search.terms_of_query(query, "en", space.index)
+        rows, _ = search.find(terms, None, DEPTH, space)
         return [int(row) for row in rows]
 
     return find
@@ -188,7 +200,7 @@ def fused(space: Space, encoder: Encoder, gram_boost: float) -> dict[str, Search
 
         def find(query: str) -> Sequence[int]:
             vector = encoder.of_query(query)
-            terms = search.terms_of_query(query, "en") if weight is not None else []
+            terms = search.terms_of_query(query, "en", space.index) if weight else []
             if not vector.any() and not terms:
                 return []
             rows, _ = search.find(terms, vector if vector.any() else None, DEPTH, space)
@@ -303,7 +315,8 @@ def live_timed(space: Space, queries: Sequence[str], live_count: int) -> None:
         each = []
         for query in asked:
             started = time.thread_time()
-            search.find(search.terms_of_query(query.split()[0], "sw"), None, DEPTH, space)
+            terms = search.terms_of_query(query.split()[0], "sw", space.index)
+            search.find(terms, None, DEPTH, space)
             each.append((time.thread_time() - started) * 1e3)
         print(f"| {name} | {np.median(each):.2f} |")
 
@@ -327,15 +340,22 @@ def durations(
         ),
     }
     kinds = {name: first_words(search) for name, search in kinds.items()}
-    kinds["the 12 words of a pin, first 70"] = pin_search_of(space)
+    whole = pin_search_of(space, 1e6)
+    kinds["the 12 words of a pin, first 70"] = whole
+    for share in (0.5, 0.1):
+        kinds[f"its rarest, together held by {share:.0%} of the pins"] = pin_search_of(space, share)
     taken = {}
     for name, search in kinds.items():
-        each = []
+        each, kept = [], []
         for query in queries:
             started = time.thread_time()
-            search(query)
+            found = search(query)
             each.append((time.thread_time() - started) * 1e3)
-        taken[name] = np.array(each)
+            if name.startswith("its rarest"):
+                expected = whole(query)
+                kept.append(len(set(found) & set(expected)) / max(1, len(expected)))
+        agreed = f": {np.mean(kept):.3f} of the same found" if kept else ""
+        taken[name + agreed] = np.array(each)
     return taken
 
 
@@ -344,9 +364,11 @@ def first_words(search: Search, count: int = 3) -> Search:
     return lambda query: search(" ".join(query.split()[:count]))
 
 
-def pin_search_of(space: Space) -> Search:
+def pin_search_of(space: Space, holder_share: float) -> Search:
     """Return a search by many words, as a query pin makes it."""
-    search = PinSearch(SearchSettings())
+    assert space.index is not None
+    holder_count = int(holder_share * space.index.document_count)
+    search = PinSearch(SearchSettings(pin_holder_count=holder_count))
 
     def find(query: str) -> Sequence[int]:
         text = PinText(title=query)

@@ -32,6 +32,18 @@ class ContentConfig(ServiceConfig):
         description="What grams of letters count beside words (1) in a search; 0 = not. Measured.",
     )
 
+    text_search_pin_holder_count_max: int = Field(
+        500_000,
+        ge=1,
+        description="Pins that may hold the words of one query pin's search together, rarest words "
+        "first; 10 ms a million, and what most pins hold tells nothing. Measured.",
+    )
+    text_search_query_holder_count_max: int = Field(
+        1_000_000,
+        ge=1,
+        description="The same of words and grams that were typed, of which a request has one lot.",
+    )
+
     # Jobs: build_text_index.
     text_board_title_count_max: int = Field(
         20, ge=0, le=1000, description="Commonest titles of its boards indexed of a pin. Guess."

@@ -3,7 +3,11 @@
 Words and vectors score on scales of their own, so lists are united by rank: a pin's score is the
 sum over lists of weight / (60 + rank).
 
-Source: Cormack, Clarke and Buettcher 2009 (reciprocal rank fusion, k = 60).
+A search looks at the pins that hold its terms, so words that most pins hold cost much and tell
+little. The rarest terms are kept whose lists of holders fit the settings; the others are dropped.
+
+Source: Cormack, Clarke and Buettcher 2009 (reciprocal rank fusion, k = 60); leaving out the lists
+of common terms as in Moffat and Zobel 1996 (self-indexing inverted files, the *quit* strategy).
 """
 
 from __future__ import annotations
@@ -57,12 +61,16 @@ class SearchSettings:
         vector_weight: Of the vectors' list beside the words' (1).
         few_row_count: With at most so many allowed rows, and at most a tenth of all, only those
             are looked at; else more matches are asked for until enough of them are allowed.
+        pin_holder_count: Holders that the terms of a query pin may have together, >= 1.
+        query_holder_count: Those of typed words may have, >= 1.
     """
 
     boosts: Mapping[str, float] = field(default_factory=lambda: dict(BOOSTS))
     term_count: int = 16
     vector_weight: float = 1.0
     few_row_count: int = 5000
+    pin_holder_count: int = 500_000
+    query_holder_count: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +101,16 @@ class PinSearch:
         """Search with these settings."""
         self.settings = settings
 
-    def terms_of_query(self, text: str, language: str = "") -> list[QueryTerm]:
+    def terms_of_query(self, text: str, language: str, index: TextIndex | None) -> list[QueryTerm]:
         """Return what to look for when somebody typed *text*.
 
         The words are stemmed by the reader's language and by the default one, as people search in
         either. At most `QUERY_WORD_COUNT_MAX` of them count.
+
+        Args:
+            text: What was typed.
+            language: The reader's, as in BCP 47; "" = not known.
+            index: Whose holders are counted; None = no term is too common.
         """
         languages = dict.fromkeys((language or DEFAULT_LANGUAGE, DEFAULT_LANGUAGE))
         words = {stem: None for one in languages for stem in stems(text, one)}
@@ -106,7 +119,7 @@ class PinSearch:
         if boost:
             pieces = grams(text)[: 4 * QUERY_WORD_COUNT_MAX]
             terms += [QueryTerm(GRAMS, piece, boost) for piece in pieces]
-        return terms
+        return rarest(terms, index, self.settings.query_holder_count)
 
     def terms_of_pin(self, text: PinText, index: TextIndex | None) -> tuple[list[QueryTerm], float]:
         """Return the most telling words of a pin as a query, and the score of a perfect match.
@@ -119,8 +132,10 @@ class PinSearch:
         known = [word for word in counts if rarity[word] > 0]
         known.sort(key=lambda word: (-rarity[word] * min(counts[word], 3), word))
         chosen = known[: self.settings.term_count]
-        best = sum(rarity[word] for word in chosen) * (K1 + 1) * self.settings.boosts[WORDS]
-        return self._in_fields(chosen), best
+        terms = rarest(self._in_fields(chosen), index, self.settings.pin_holder_count)
+        kept = {one.term for one in terms}
+        best = sum(rarity[word] for word in chosen if word in kept)
+        return terms, best * (K1 + 1) * self.settings.boosts[WORDS]
 
     def find_by_words(self, terms: Sequence[QueryTerm], count: int, space: Space) -> Found:
         """Return the pins that match terms best, sealed and live together, best first.
@@ -212,6 +227,31 @@ class PinSearch:
             return 1.0
         holders = max(index.holder_count(field, word) for field in (WORDS, DESCRIPTION, BOARDS))
         return inverse_frequency(max(holders, 1), max(index.document_count, 1))
+
+
+def rarest(
+    terms: Sequence[QueryTerm], index: TextIndex | None, holder_count_max: int
+) -> list[QueryTerm]:
+    """Return the terms with fewest holders that have at most so many together, in their order.
+
+    The rarest term that any pin holds is kept whatever it costs, else there were nothing to find.
+
+    Args:
+        terms: Of one search; a repeated one costs again.
+        index: Whose holders are counted; None = none are.
+        holder_count_max: >= 1.
+
+    Cost: some microseconds a term.
+    """
+    if index is None:
+        return list(terms)
+    holders = np.array([index.holder_count(one.field, one.term) for one in terms], np.int64)
+    order = np.argsort(holders, kind="stable")
+    is_kept = np.cumsum(holders[order]) <= holder_count_max
+    held = np.flatnonzero(holders[order])
+    is_kept[held[:1]] = True
+    kept = np.sort(order[is_kept]).tolist()
+    return [terms[at] for at in kept]
 
 
 def fuse(lists: Sequence[NDArray[np.int32]], weights: Sequence[float], count: int) -> Found:

@@ -61,7 +61,7 @@ class SearchParts:
         words = served.live.part(LiveText)
         space = Space(self.index(), words, or_none(self.vectors), words.vectors, allowed)
         vector = decode_vector(request.text_vector, served, space.vectors)
-        terms = self.search.terms_of_query(request.query, request.viewer.language)
+        terms = self.search.terms_of_query(request.query, request.viewer.language, space.index)
         return self.search.find(terms, vector, request.limit or LIMIT_DEFAULT, space)
 
 

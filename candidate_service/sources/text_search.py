@@ -35,6 +35,8 @@ def search_settings(config: CandidateConfig) -> SearchSettings:
         boosts={field: boost for field, boost in boosts.items() if boost > 0},
         term_count=config.text_search_term_count,
         vector_weight=config.text_search_vector_weight,
+        pin_holder_count=config.text_search_pin_holder_count_max,
+        query_holder_count=config.text_search_query_holder_count_max,
     )
 
 
@@ -121,7 +123,7 @@ class TextSearchSource:
         return rows, _scaled(scores, best)
 
     def _by_query(self, query: CandidateQuery, count: int, space: Space) -> Found:
-        terms = self._search.terms_of_query(query.query_text, query.segment.language)
+        terms = self._search.terms_of_query(query.query_text, query.segment.language, space.index)
         rows, scores = self._search.find(terms, None, count, space)
         return rows, _scaled(scores, float(scores[0]) if len(scores) else 1.0)
 

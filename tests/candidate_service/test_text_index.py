@@ -12,7 +12,7 @@ import pytest
 from candidate_service.content_vectors import LiveVectorsOf
 from candidate_service.live.segment import LiveChanges, LivePin
 from candidate_service.live_text import LiveText
-from candidate_service.pin_search import PinSearch, SearchSettings, Space, fuse
+from candidate_service.pin_search import PinSearch, SearchSettings, Space, fuse, rarest
 from candidate_service.text_index import (
     FORMAT_VERSION,
     PinText,
@@ -123,6 +123,43 @@ def test_many_allowed_rows_are_sieved_too(tmp_path: Path) -> None:
     found, _ = PinSearch(SearchSettings(few_row_count=0)).find_by_words(query, 5, space)
 
     assert found.tolist() == [row for row in rows.tolist() if allowed[row]][:5]
+
+
+@pytest.mark.parametrize("holder_count_max", [1, 10, 40, 100, 10_000])
+def test_the_rarest_terms_are_looked_for(tmp_path: Path, holder_count_max: int) -> None:
+    """What is kept has fewest holders and fits; the rarest that anybody holds is always kept."""
+    texts = make_texts(120)
+    index = open_text_index(publish(tmp_path, texts))
+    documents = [terms_of(text) for text in texts]
+    terms = [*make_query(3), QueryTerm("words", "nobody", 1.0)]
+    held = [sum(one.term in has.get(one.field, ()) for has in documents) for one in terms]
+
+    kept = rarest(terms, index, holder_count_max)
+
+    chosen = naive.rarest(held, holder_count_max)
+    assert kept == [terms[at] for at in chosen]
+    assert any(held[at] for at in chosen)
+    assert rarest(terms, None, holder_count_max) == terms
+
+
+def test_a_word_that_all_pins_hold_is_not_looked_for(tmp_path: Path) -> None:
+    """A pin is found by its telling word; those with nothing but the common one are not."""
+    texts = [PinText(title="picture"), PinText(title="picture heron")] * 20
+    texts += [PinText(title="picture")] * 60
+    index = open_text_index(publish(tmp_path, texts))
+    search = PinSearch(SearchSettings(pin_holder_count=99, query_holder_count=99))
+    space = Space(index, LiveText(), None, LiveVectorsOf(lambda _: None))
+
+    of_pin, best = search.terms_of_pin(texts[1], index)
+    typed = search.terms_of_query("picture heron", "en", index)
+
+    assert {one.term for one in of_pin if one.field == "words"} == {"heron"}
+    assert {one.term for one in typed if one.field == "words"} == {"heron"}
+    rows, scores = search.find_by_words(of_pin, 100, space)
+    assert rows.tolist() == list(range(1, 40, 2))
+    assert (scores <= best).all()
+    only_common, _ = search.terms_of_pin(texts[0], index)
+    assert len(search.find_by_words(only_common, 100, space)[0]) == 100
 
 
 def test_nothing_asked_nothing_found(tmp_path: Path) -> None:

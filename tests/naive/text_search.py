@@ -33,3 +33,19 @@ def scores(
                 total += boost * rarity * count * (K1 + 1) / (count + length)
         found.append(total)
     return found
+
+
+def rarest(held: Sequence[int], most: int) -> list[int]:
+    """Return the places of the terms that are looked for, ascending.
+
+    Args:
+        held: By how many documents each term is held.
+        most: Documents that they may have together; the rarest that any has is taken anyway.
+    """
+    taken: list[int] = []
+    total = 0
+    for at in sorted(range(len(held)), key=lambda place: held[place]):
+        total += held[at]
+        if total <= most or not any(held[place] for place in taken):
+            taken.append(at)
+    return sorted(taken)
