@@ -344,6 +344,13 @@ def _options(config: ServiceConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(config.reuse_port)),
         ("grpc.max_receive_message_length", config.request_bytes_max),
         ("grpc.max_send_message_length", config.request_bytes_max),
+        # Above the first gRPC refuses some calls, above the second all: one limit is clearer.
+        ("grpc.max_metadata_size", config.metadata_bytes_max),
+        ("grpc.absolute_max_metadata_size", config.metadata_bytes_max),
+        ("grpc.max_concurrent_streams", config.stream_count_max),
+        ("grpc.max_connection_age_ms", round(config.connection_age_seconds_max * 1000)),
+        # No call may last longer, so none is cut off by it.
+        ("grpc.max_connection_age_grace_ms", round(config.deadline_seconds_max * 1000)),
         ("grpc.enable_channelz", 1),
         # Clients may test their connections every 10 s; gRPC's default calls that abuse.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
