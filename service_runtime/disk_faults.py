@@ -13,6 +13,12 @@ ROOM_BYTES_MIN: Final = 1 << 20
 """A disk with less room than this is full: some libraries say EIO for what is a short write."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FAILED: Final = frozenset({errno.EIO, errno.EROFS})
+
+
+def is_of_disk(fault: OSError) -> bool:
+    """Whether an error says that a disk is full or broken, not that a file is missing or such."""
+    return fault.errno in _FULL | _FAILED
 
 
 def disk_error(code: int | None, what: str, folder: Path) -> Exhausted | Unavailable:

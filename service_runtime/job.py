@@ -36,6 +36,7 @@ from service_runtime.batch import BatchEngine, BatchSettings, open_engine
 from service_runtime.blas import use_one_blas_thread
 from service_runtime.clock import system_clock
 from service_runtime.config import ServiceConfig, load_config
+from service_runtime.disk_faults import disk_error, is_of_disk
 from service_runtime.errors import CorkboardError, InvalidRequest, ProcessFailed
 from service_runtime.generations import GenerationStore
 from service_runtime.progress import ProgressView, SilentProgress, open_progress
@@ -188,9 +189,14 @@ def execute_job(
         code = EXIT_INTERRUPTED
         report.update(status="interrupted")
     except Exception as fault:  # noqa: BLE001  the last line must be a report whatever happens
-        code = EXIT_UNFORESEEN
-        traceback.print_exc()
-        report.update(status="failed", error=f"{type(fault).__name__}: {fault}")
+        if isinstance(fault, OSError) and is_of_disk(fault):
+            code = EXIT_BAD_INPUT
+            refusal = disk_error(fault.errno, f"what {name} makes", Path(context.data_root))
+            report.update(status="refused", **_told(name, refusal))
+        else:
+            code = EXIT_UNFORESEEN
+            traceback.print_exc()
+            report.update(status="failed", error=f"{type(fault).__name__}: {fault}")
     report["seconds"] = round(time.monotonic() - start, 3)
     report["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     line = orjson.dumps(report, default=str, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,145 @@
+"""The disk refuses to make things durable: what was not acknowledged may be lost, nothing else."""
+
+from pathlib import Path
+
+import grpc
+import pytest
+
+from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
+from corkboard.candidate.v1 import candidate_service_pb2_grpc as candidate_grpc
+from corkboard.pipeline import Order, job_arguments, parse_report, run_module
+from corkboard.profile.v1 import profile_service_pb2 as profile_pb
+from corkboard.profile.v1 import profile_service_pb2_grpc as profile_grpc
+from service_runtime.errors import CorkboardError, Unavailable
+from service_runtime.grpc_errors import from_rpc_error
+from tests.fault.preload import Faults
+from tests.fault.processes import start
+from tests.integration.world import AS_OF, copy_of_root
+from tests.profile_service.worlds import message
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Faults:
+    """A disk that fails when it is told to."""
+    return Faults(tmp_path)
+
+
+def record(stub: profile_grpc.ProfileServiceStub, name: str) -> CorkboardError | None:
+    """Record an action; returns why it was refused, None if it was acknowledged."""
+    try:
+        stub.RecordActions(profile_pb.RecordActionsRequest(actions=[message(name)]), timeout=30)
+    except grpc.RpcError as error:
+        return from_rpc_error(error)
+    return None
+
+
+def recorded(stub: profile_grpc.ProfileServiceStub) -> set[str]:
+    """The actions that the service tells."""
+    request = profile_pb.ListActionsRequest(user_id="anna", limit=100)
+    return {action.action_id for action in stub.ListActions(request, timeout=30).actions}
+
+
+def test_profile_service_refuses_what_it_cannot_make_durable(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """
+    A failed sync refuses one write. A failed write of LMDB's root ends the process.
+
+    After both every acknowledged action is there.
+    """
+    root = tmp_path / "root"
+    root.mkdir()
+    victim = start("profile_service", root, environment=faults.environment)
+    with victim.channel() as channel:
+        stub = profile_grpc.ProfileServiceStub(channel)
+        before = record(stub, "before")
+        faults.fail_syncs(1)
+        refused = record(stub, "refused")
+        after = record(stub, "after")
+        read = recorded(stub)
+        faults.fail_syncs(1, spared=1)  # the pages are on disk, the root that names them is not
+        torn = record(stub, "torn")
+        told = record(stub, "told")
+        code = victim.process.wait(30)
+    again = start("profile_service", root)
+    with again.channel() as channel:
+        stub = profile_grpc.ProfileServiceStub(channel)
+        survivors = recorded(stub)
+        last = record(stub, "last")
+    again.kill()
+
+    assert faults.failed_syncs == 2
+    assert before is after is last is None
+    assert isinstance(refused, Unavailable)
+    assert refused.reason == "DISK_FAILED"
+    assert read == {"before", "after"}
+    assert isinstance(torn, Unavailable)
+    assert isinstance(told, Unavailable)
+    assert code == 1
+    assert "server.failed" in victim.said()
+    assert {"before", "after"} <= survivors <= {"before", "after", "torn"}
+
+
+def test_candidate_service_refuses_what_it_cannot_make_durable(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """A failed sync refuses the write; the next one is taken, and reading goes on."""
+    root = copy_of_root(tmp_path)
+    settings = {"sources": '["popular"]'}
+    victim = start("candidate_service", root, environment=faults.environment, **settings)
+
+    def upsert(stub: candidate_grpc.CandidateServiceStub, name: str) -> CorkboardError | None:
+        pins = [candidate_pb.PinRecord(pin_id=name, title=name)]
+        try:
+            stub.UpsertPins(candidate_pb.UpsertPinsRequest(pins=pins), timeout=30)
+        except grpc.RpcError as error:
+            return from_rpc_error(error)
+        return None
+
+    def known(stub: candidate_grpc.CandidateServiceStub) -> list[bool]:
+        request = candidate_pb.GetPinsRequest(pin_ids=["before", "after"])
+        return [pin.is_known for pin in stub.GetPins(request, timeout=30).pins]
+
+    with victim.channel() as channel:
+        stub = candidate_grpc.CandidateServiceStub(channel)
+        before = upsert(stub, "before")
+        faults.fail_syncs(1)
+        refused = upsert(stub, "refused")
+        after = upsert(stub, "after")
+        read = known(stub)
+    victim.kill()
+    again = start("candidate_service", root, **settings)
+    with again.channel() as channel:
+        survived = known(candidate_grpc.CandidateServiceStub(channel))
+    again.kill()
+
+    assert faults.failed_syncs == 1
+    assert before is after is None
+    assert isinstance(refused, Unavailable)
+    assert refused.reason == "DISK_FAILED"
+    assert read == survived == [True, True]
+
+
+@pytest.mark.parametrize("spared", [0, 2])
+def test_job_that_cannot_publish_leaves_the_old_generation(
+    tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch, spared: int
+) -> None:
+    """Whichever sync fails, CURRENT is as before, no draft is left, and the report says why."""
+    root = copy_of_root(tmp_path)
+    folder = root / "generations" / "audience"
+    before = (folder / "CURRENT").read_text()
+    for name in ("LD_PRELOAD", "FAULT_CONTROL"):
+        monkeypatch.setenv(name, faults.environment[name])
+    faults.fail_syncs(spared=spared)
+    arguments = job_arguments(Order(root, AS_OF.timestamp()))
+    code, last_line, _ = run_module(
+        "ranking_service.jobs.build_audience", arguments, lambda _: None
+    )
+    report = parse_report(last_line)
+
+    assert faults.failed_syncs > 0
+    assert code == 2
+    assert report["reason"] == "DISK_FAILED"
+    assert "dmesg" in str(report["hint"])
+    assert (folder / "CURRENT").read_text() == before
+    assert [path.name for path in folder.glob(".draft-*")] == []
