@@ -20,6 +20,7 @@ from profile_service.config import ProfileConfig
 from profile_service.generation_store import ProfileStore
 from profile_service.online import fold
 from profile_service.pin_space import CataloguePins, LivePins
+from profile_service.profile_metrics import LogFigures, ProfileFigures
 from profile_service.profiles import Profiles
 from profile_service.recording import Recording
 from profile_service.servicer import ProfileServicer
@@ -80,7 +81,13 @@ def build(config: ProfileConfig) -> Server:
         ),
     )
     servicer = _servicer(config, reader, log, metrics)
-    _add_gauges(metrics, log)
+    LogFigures(
+        metrics,
+        usage=log.usage,
+        last_position=log.last_position,
+        watermark=lambda: _watermark(profiles),
+        commit_count=lambda: log.commit_count,
+    )
     GenerationMetrics(metrics, lambda: [pins.catalogue, pins.vectors, profiles])
 
     def export_live() -> None:
@@ -124,6 +131,7 @@ def _servicer(
         make_id=lambda: uuid.uuid4().hex,
         listed_action_count_default=config.listed_action_count_default,
         cluster_count_default=config.cluster_count_default,
+        figures=ProfileFigures(metrics),
     )
 
 
@@ -139,10 +147,7 @@ def _compile_kernels(config: ProfileConfig) -> None:
     fold(None, actions, None, space, config.rules(), now=0.0)
 
 
-def _add_gauges(metrics: Metrics, log: ActionLog) -> None:
-    used = metrics.gauge("live_map_used_ratio", "How full the live action log's map is, 0 to 1.")
-    used.set_function(log.used_share)
-    position = metrics.gauge("live_last_position", "Newest position of the live action log.")
-    position.set_function(log.last_position)
-    commits = metrics.gauge("live_commit_count", "Transactions committed since the start.")
-    commits.set_function(lambda: log.commit_count)
+def _watermark(profiles: Live[ProfileStore]) -> int | None:
+    """Log position up to which the serving generation knows everything; None without one."""
+    live = profiles.snapshot()
+    return None if live is None else int(live[0].manifest.details["watermark"])

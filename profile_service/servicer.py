@@ -14,6 +14,7 @@ from profile_service.adjustments import Adjustment, AdjustmentKind
 from profile_service.codec import Declared
 from profile_service.erasure import ErasedStore
 from profile_service.profile import Attributes, Profile
+from profile_service.profile_metrics import ProfileFigures
 from profile_service.profiles import Profiles
 from profile_service.recording import Invalid, Outcome, Recording
 from profile_service.store import ActionLog
@@ -42,6 +43,7 @@ class ProfileServicer(pb_grpc.ProfileServiceServicer):
         make_id: Callable[[], str],
         listed_action_count_default: int,
         cluster_count_default: int,
+        figures: ProfileFigures,
     ) -> None:
         self._profiles = profiles
         self._log = log
@@ -50,6 +52,7 @@ class ProfileServicer(pb_grpc.ProfileServiceServicer):
         self._make_id = make_id
         self._listed_action_count_default = listed_action_count_default
         self._cluster_count_default = cluster_count_default
+        self._figures = figures
 
     def RecordActions(
         self, request: pb.RecordActionsRequest, context: grpc.ServicerContext
@@ -153,13 +156,16 @@ class ProfileServicer(pb_grpc.ProfileServiceServicer):
     def _current(
         self, user_id: str, request: pb.GetProfileRequest | pb.BatchGetProfilesRequest
     ) -> Profile:
-        return self._profiles.current(
+        now = self._clock()
+        profile = self._profiles.current(
             user_id,
-            now=self._clock(),
+            now=now,
             cluster_limit=request.cluster_count_max or self._cluster_count_default,
             acted_limit=request.acted_pin_count_max,
             recent_limit=request.recent_action_count_max,
         )
+        self._figures.note(profile, now)
+        return profile
 
 
 def _decode_action(item: pb.Action, index: int, now: float) -> Action | Invalid:

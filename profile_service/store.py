@@ -33,6 +33,7 @@ from profile_service import codec, store_changes, store_faults
 from profile_service.actions import Action, ActionColumns, columns_of
 from profile_service.adjustments import Adjustment
 from profile_service.codec import Declared, Erasure
+from profile_service.log_usage import LogUsage, usage_of
 from profile_service.profile import Attributes
 from profile_service.store_changes import AppendCode, position_key
 from service_runtime.errors import Corrupted, Unavailable
@@ -290,10 +291,9 @@ class ActionLog:
                 yield position, codec.decode_action(record, str(user, "utf-8"))
                 has_row = cursor.next()
 
-    def used_share(self) -> float:
-        """How full the map is, 0 to 1."""
-        info, page = self._environment.info(), self._environment.stat()["psize"]
-        return float((info["last_pgno"] + 1) * page / info["map_size"])
+    def usage(self) -> LogUsage:
+        """Pages and entries of the store."""
+        return usage_of(self._environment, self._databases)
 
     def _replace(self, database: str, user_id: str, record: bytes | None) -> None:
         """Put a user's record in place of the one before, or delete it."""
