@@ -79,7 +79,7 @@ def export_actions(
             days.setdefault(_day(action.time_us), []).append((position, action))
         for day, rows in days.items():
             path = folder / f"day={day}" / f"live-{done + 1:012d}-{stop:012d}.parquet"
-            _write_table(_table(rows), path)
+            write_table(_table(rows), path)
             written += len(rows)
             progress(len(rows))
         _write_state(folder, stop)
@@ -120,7 +120,7 @@ def remove_erased(folder: Path, erasures: Mapping[str, Erasure]) -> int:
         )
         kept = [not _is_erased(erasures.get(user), time, at) for user, time, at in rows]
         if not all(kept):
-            _write_table(table.filter(pa.array(kept)), path)
+            write_table(table.filter(pa.array(kept)), path)
             removed += len(kept) - sum(kept)
     return removed
 
@@ -166,7 +166,7 @@ def _table(rows: list[tuple[int, Action]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")

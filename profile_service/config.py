@@ -90,7 +90,7 @@ class ProfileConfig(ServiceConfig):
         0.0,
         ge=0,
         le=86_400,
-        description="How often the service itself exports live actions; 0 = the job does.",
+        description="How often the service exports actions and users itself; 0 = the job does.",
     )
     future_seconds_max: float = Field(
         300.0, ge=0, le=86_400, description="How far ahead of our clock an action's time may be."

@@ -26,7 +26,7 @@ class UserRecords:
         adjustment_count: What they said about their interests.
         has_batch: Whether the generation that serves knows them and shows it.
         is_hidden: Whether that generation knows them and an erasure hides it.
-        logged_count: Rows in the event log that an erasure has not removed yet.
+        logged_count: Rows in the event log (actions, users) that an erasure has not removed yet.
     """
 
     action_count: int = 0
@@ -61,7 +61,7 @@ def receipt(before: UserRecords) -> list[ErasedStore]:
             "event_log",
             "hidden",
             before.logged_count,
-            f"hidden; {_REBUILT} and rewrites the files of events/actions without them",
+            f"hidden; {_REBUILT} and rewrites events/actions and events/users without them",
         ),
         ErasedStore("catalogue_saves", "not_reached", 0, "ask candidate_service: EraseUser"),
         ErasedStore("impressions", "not_reached", 0, "ask ranking_service: EraseUser"),

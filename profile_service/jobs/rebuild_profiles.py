@@ -36,6 +36,7 @@ from profile_service.generation_store import ProfileStore
 from profile_service.online import Rules, cluster_columns
 from profile_service.pin_space import LivePins
 from profile_service.store import ActionLog, open_for_jobs
+from profile_service.user_export import export_users, users_folder
 from service_runtime.batch import Kernel
 from service_runtime.job import JobContext, run_job
 
@@ -214,6 +215,7 @@ def _export(context: JobContext[ProfileConfig], open_log: LogOpener) -> _LiveSta
         pending = max(0, last - exported_position(folder))
         advance = context.progress("exporting actions", pending)
         written = export_actions(log, folder, up_to=last, progress=advance)
+        export_users(log, users_folder(context.data_root))
         return _LiveState(last, log.erasures(), log.all_adjustments(), written)
 
 
