@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from profile_service.config import ProfileConfig
 from ranking_service.config import RankingConfig
 from service_runtime.config import load_config
 from tests.k8s.manifest_rules import Manifest, containers, faults, pod_template
+from tests.k8s.rendered import OVERLAYS, manifests
 
-ROOT = Path(__file__).parents[2]
 Breakage = Callable[[list[Manifest]], None]
-OVERLAYS = ("single-node", "production", "mesh-istio", "mesh-linkerd")
 VERSIONS = ("1.27", "1.36")
 """The oldest and the newest Kubernetes that is promised: gRPC probes are stable from 1.27 on."""
 CONFIGS = {
@@ -29,25 +27,6 @@ CONFIGS = {
     "candidate_service": CandidateConfig,
     "ranking_service": RankingConfig,
 }
-
-
-@cache
-def rendered(overlay: str) -> str:
-    """What `kubectl apply -k` would send."""
-    kubectl = Path(sys.executable).with_name("kubectl")
-    return subprocess.run(
-        [str(kubectl), "kustomize", str(ROOT / "k8s" / "overlays" / overlay)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-
-
-def manifests(overlay: str) -> list[Manifest]:
-    """The objects of an overlay, the mesh's own kinds left out."""
-    found = [one for one in yaml.safe_load_all(rendered(overlay)) if one]
-    assert len(found) > 20
-    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)
