@@ -127,10 +127,18 @@ class RankingConfig(ServiceConfig):
         7200.0, ge=0, le=2_592_000, description="How long lately is; Recombee's default."
     )
     rotation_user_count_max: int = Field(
-        10_000,
+        100_000,
         ge=0,
         le=10_000_000,
-        description="Users whose last 100 answers are kept in mind for it, 30 KB each. Guess.",
+        description="Users whose last 5,000 shown pins are kept for it, a file of 80 KB at most "
+        "each; 0 = none. Guess.",
+    )
+    rotation_keep_seconds: float = Field(
+        86_400.0,
+        ge=0,
+        le=2_592_000,
+        description="How long somebody who is shown nothing is kept for it; above any scenario's "
+        "own time. Guess.",
     )
     owner_pin_count_max: int = Field(
         10, ge=0, le=500, description="Pins of one owner in an answer; 0 = no cap. Guess."

@@ -108,11 +108,12 @@ class Erasures:
         self._log.sync()
         for log in self._logs:
             log.roll()
-        in_memory = self._remembered.forget(user_id) + self._lately.forget(user_id)
+        in_memory, lately = self._remembered.forget(user_id), self._lately.forget(user_id)
         known = self._memboost.knows_user(user_id)
         self._memboost.forget_user(user_id)
         own = [
             _of("answers_in_memory", 0, in_memory, "of this process; others forget by disuse"),
+            _of("shown_lately", 0, lately, ""),
             _of("memboost_live", self._memboost.knows_user(user_id), known, ""),
             *self._on_disk(user_id),
         ]
@@ -123,6 +124,7 @@ class Erasures:
         self._drop_exported()
         own = [
             _of("answers_in_memory", self._remembered.count(user_id), 0, "of this process"),
+            _of("shown_lately", self._lately.count(user_id), 0, ""),
             _of("memboost_live", self._memboost.knows_user(user_id), 0, ""),
             *self._on_disk(user_id),
         ]

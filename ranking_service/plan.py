@@ -54,6 +54,7 @@ class Plan:
         diversity: How unlike each other pins should be, in [0, 1].
         rotation_rate: How much pins shown lately are held back, in [0, 1].
         rotation_seconds: How long lately is.
+        is_rotating: Whether what is shown is kept in mind: some scenario, or the request, rotates.
         owner_pin_count_max: Pins of one owner in an answer; 0 = no cap.
         score_min: Least score, in [0, 1].
         quotas: Sources and how many candidates each is asked for; empty = their own counts.
@@ -69,6 +70,7 @@ class Plan:
     diversity: float = 0.0
     rotation_rate: float = 0.0
     rotation_seconds: float = 7200.0
+    is_rotating: bool = False
     owner_pin_count_max: int = 0
     score_min: float = 0.0
     quotas: tuple[tuple[str, int], ...] = ()

@@ -85,7 +85,11 @@ class Planner:
                 experiment: book.experiments[experiment].arms[arm]
                 for experiment, arm in arms.items()
             }
-            plan = replace(plan_of(book, self._config, name, settings), experiment_arms=arms)
+            plan = replace(
+                plan_of(book, self._config, name, settings),
+                experiment_arms=arms,
+                is_rotating=book.is_rotating or self._config.rotation_rate > 0,
+            )
             self._plans[key] = plan
         return _asked(plan, query)
 
@@ -165,6 +169,7 @@ def _asked(plan: Plan, query: RecommendQuery) -> Plan:
             ("rotation_rate", query.rotation_rate),
             ("rotation_seconds", query.rotation_seconds),
             ("score_min", query.score_min or None),
+            ("is_rotating", bool(query.rotation_rate) or None),
         )
         if value is not None
     }

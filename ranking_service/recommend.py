@@ -16,6 +16,7 @@ from ranking_service.choice import (
     Seen,
     allowed_candidates,
     boosts_of,
+    promising_pool,
     promoted_by,
     random_pool,
     shown_keys,
@@ -30,7 +31,7 @@ from ranking_service.page_book import OpenPage, PageBook
 from ranking_service.page_token import PageToken
 from ranking_service.plan import Plan
 from ranking_service.planner import Planner
-from ranking_service.pool import Candidates, Pool, keep_most_promising, merge, pool_of
+from ranking_service.pool import Candidates, Pool, merge, pool_of
 from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
 from ranking_service.ranker import Serving
 from ranking_service.rotation import ShownLately, held_back
@@ -135,7 +136,8 @@ class Recommender:
         )
         self._memory.note_shown(answer, now)
         self._memory.note_acts(query.user_id, run.profile.recent_actions)
-        self._lately.note(query.user_id, keys, now)
+        if run.plan.is_rotating:
+            self._lately.note(query.user_id, keys, now)
         self._shadow.note(run, answer.list_id)
         if query.is_explained:
             answer = replace(answer, pins=explained(run, answer.pins, shown.tolist()))
@@ -215,9 +217,9 @@ class Recommender:
         everything = merge(candidates, excluded_rows=excluded)
         seen = Seen(gathered.token, page_keys)
         allowed = allowed_candidates(everything, candidates, gathered.ask, plan, world, seen, now)
-        pool = self._pool(gathered, allowed)
         context = context_of(query, world, gathered.profile, gathered.query_row, now, remembered)
         serving = self._models.serving(query.surface, plan.model)
+        pool = self._pool(gathered, allowed, context, serving)
         boosts = boosts_of(plan, pool, world, now)
         if plan.rotation_rate > 0:
             shown = self._lately.of(query.user_id, now - plan.rotation_seconds)
@@ -271,12 +273,14 @@ class Recommender:
         left_out = self._config.features_left_out
         return feature_rows(run.pool.take(shown), context, left_out=left_out)
 
-    def _pool(self, gathered: Gathered, allowed: Allowed) -> Pool:
+    def _pool(
+        self, gathered: Gathered, allowed: Allowed, context: FeatureContext, serving: Serving
+    ) -> Pool:
         """The candidates that get features and a score."""
         size = self._config.pool_size_max
         if gathered.is_random:
             return random_pool(allowed.pool, size, gathered.query.seed)
-        return keep_most_promising(allowed.pool, size)
+        return promising_pool(allowed.pool, size, serving.ranker.light, context)
 
     def _page(self, query: RecommendQuery, now: float) -> AbstractContextManager[OpenPage]:
         """The page that a list belongs to, under its lock; an empty one for a list alone."""

@@ -146,6 +146,12 @@ class Book(BaseModel):
     promotions: dict[Name, PromotionTable] = Field(default_factory=dict)
     experiments: dict[Name, ExperimentTable] = Field(default_factory=dict)
 
+    @property
+    def is_rotating(self) -> bool:
+        """Whether any scenario, or arm of an experiment, holds back what was shown lately."""
+        arms = (arm for table in self.experiments.values() for arm in table.arms.values())
+        return any(table.rotation_rate for table in (*self.scenarios.values(), *arms))
+
     @model_validator(mode="after")
     def _names_are_known(self) -> "Book":
         faults = []

@@ -32,7 +32,7 @@ from ranking_service.skew import SkewCheck
 from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
 from service_runtime.access import Role
-from service_runtime.clock import system_clock
+from service_runtime.clock import Clock, system_clock
 from service_runtime.errors import NotReady
 from service_runtime.event_log import EventLog
 from service_runtime.generation_metrics import GenerationMetrics
@@ -78,7 +78,7 @@ def build(config: RankingConfig) -> Server:
     results = ExperimentResults(store)
     planner = Planner(config.scenario_file, config, stopped=results.stopped, metrics=metrics)
     pages = PageBook(config.data_root / "live" / "pages", config.page_seconds, clock)
-    lately = ShownLately(config.rotation_user_count_max)
+    lately = _shown_lately(config, clock, metrics)
     shadow = _shadow(store, rankers, config, metrics)
     recommender = Recommender(
         artifacts=artifacts,
@@ -116,7 +116,7 @@ def build(config: RankingConfig) -> Server:
     )
     lives = (*artifacts.lives, rankers.live, shadow.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
-    watcher = GenerationWatcher((*lives, planner, pages), config.generation_poll_seconds)
+    watcher = GenerationWatcher((*lives, planner, pages, lately), config.generation_poll_seconds)
     closing = [watcher.stop, *(channel.close for channel in channels)]
     closing += [shadow.close, impressions.close, memboost.close, servicer.close]
     return _server(
@@ -133,6 +133,17 @@ def _impressions(
         queue_count_max=config.impression_queue_count_max,
         metrics=metrics,
         as_of_us=GenerationTimes(store.root).as_of_us,
+    )
+
+
+def _shown_lately(config: RankingConfig, clock: Clock, metrics: Metrics) -> ShownLately:
+    """What users were shown, shared by all processes on the data root."""
+    return ShownLately(
+        config.data_root / "live" / "shown_lately",
+        config.rotation_keep_seconds,
+        config.rotation_user_count_max,
+        clock=clock,
+        metrics=metrics,
     )
 
 

@@ -19,9 +19,10 @@ from ranking_service.page_book import PageBook
 from ranking_service.page_token import PIN_COUNT_MAX, first_page, open_token
 from ranking_service.profile import empty_profile
 from ranking_service.query import PinFilter, Surface
-from ranking_service.rotation import ShownLately, held_back
+from ranking_service.rotation import held_back
 from service_runtime.errors import InvalidRequest, NotFound
 from service_runtime.generation_store import GenerationStore
+from service_runtime.telemetry import Metrics
 from tests.ranking_service import test_recommend
 from tests.ranking_service.test_recommend import CANDIDATES, PROFILE, ask, names
 from tests.ranking_service.worlds import (
@@ -29,6 +30,7 @@ from tests.ranking_service.worlds import (
     NOW,
     make_candidates,
     make_list,
+    make_shown_lately,
     make_store,
     pin_id,
     publish_catalogue,
@@ -323,16 +325,64 @@ class TestRotation:
         first = names(recommender.recommend(request))
         second = names(recommender.recommend(request))
         still = names(recommender.recommend(replace(request, rotation_rate=0.0)))
-        later = [time for time, _ in recommender._lately.of("user", NOW - 1)]
+        times, keys = recommender._lately.of("user", NOW - 1)
 
         assert not set(first) & set(second)
         assert still == first
-        assert len(later) == 3
+        assert times.tolist() == [NOW] * 20  # a request that does not rotate is not kept
+        assert len(set(keys.tolist())) == 20
+
+    def test_another_process_knows_what_the_first_one_showed(
+        self, store: Any, tmp_path: Path
+    ) -> None:
+        """Two recommenders over one folder, as replicas have it: the second gives way."""
+        request = replace(RELATED, limit=10)
+        book = "[scenarios.related_pins]\nrotation_rate = 1.0\n"
+        answers = []
+        for _ in range(2):
+            recommender, _, _ = make(store, candidates=EVERYTHING, book=book)
+            recommender._lately = make_shown_lately(tmp_path)
+            answers.append(names(recommender.recommend(request)))
+
+        assert not set(answers[0]) & set(answers[1])
+
+    def test_many_processes_lose_nothing(self, tmp_path: Path) -> None:
+        """Eight at once write for the same user; every list is there, none torn."""
+
+        def show(number: int) -> None:
+            lately = make_shown_lately(tmp_path)
+            for step in range(20):
+                keys = np.arange(5, dtype=np.uint64) + np.uint64(1 + 5 * (20 * number + step))
+                lately.note("user", keys, NOW + step)
+
+        threads = [Thread(target=show, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        _, keys = make_shown_lately(tmp_path).of("user", NOW)
+
+        assert sorted(keys.tolist()) == list(range(1, 801))
+
+    def test_a_torn_or_unwritable_file_costs_no_answer(self, tmp_path: Path) -> None:
+        """What is whole of a torn file counts; what cannot be kept is counted."""
+        metrics = Metrics("ranking_service")
+        lately = make_shown_lately(tmp_path / "lately", metrics=metrics)
+        lately.note("user", np.array([1, 2], np.uint64), NOW)
+        (file,) = (tmp_path / "lately").iterdir()
+        file.write_bytes(file.read_bytes()[:-3])
+        assert lately.of("user", 0)[1].tolist() == [1]
+        file.unlink()
+        file.mkdir()
+        lately.note("user", np.array([3], np.uint64), NOW)
+
+        assert lately.of("user", 0)[1].size == 0
+        assert "rotation_lists_dropped_total 2.0" in metrics.text()
 
     def test_the_penalty_fades(self) -> None:
         """By rate and age in a straight line, never above nothing."""
         keys = np.array([1, 2], np.uint64)
-        shown = [(NOW - 50, keys[:1])]
+        shown = (np.array([NOW - 50]), keys[:1])
 
         full, half, none = (
             np.exp(held_back(keys, shown, rate=0.5, seconds=seconds, now=NOW)).tolist()
@@ -343,20 +393,32 @@ class TestRotation:
         assert half == pytest.approx([0.75, 1.0])
         assert none == [1.0, 1.0]
         assert held_back(keys, shown, rate=1.0, seconds=0.0, now=NOW).tolist() == [0.0, 0.0]
-        empty = [(NOW, keys[:0])]
+        empty = (np.empty(0), keys[:0])
         assert held_back(keys, empty, rate=1.0, seconds=9.0, now=NOW).tolist() == [0.0, 0.0]
-        twice = [(NOW - 90, keys), (NOW, keys[1:]), (NOW - 50, keys)]
+        times = np.array([NOW - 90, NOW - 90, NOW, NOW - 50, NOW - 50])
+        twice = (times, np.array([1, 2, 2, 1, 2], np.uint64))
         latest = np.exp(held_back(keys, twice, rate=1.0, seconds=100.0, now=NOW)).tolist()
         assert latest == pytest.approx([0.5, 1e-6])
 
-    def test_the_memory_of_users_is_bounded(self) -> None:
+    def test_the_memory_of_users_is_bounded(self, tmp_path: Path) -> None:
         """The one that was shown nothing for longest goes first; nobody is nobody."""
-        lately = ShownLately(2)
-        for user in ("a", "b", "", "c"):
-            lately.note(user, np.array([1], np.uint64), NOW)
+        now = iter([NOW, NOW + 1000, NOW + 2 * DAY])
+        lately = make_shown_lately(tmp_path, 2, clock=lambda: next(now))
+        for age, user in enumerate(("c", "", "b", "a")):
+            lately.note(user, np.array([1], np.uint64), NOW - age)
+        assert lately.poll()
+        counts = [lately.count(user) for user in ("a", "b", "", "c")]
+        forgotten = lately.forget("b")
+        many = np.arange(1, 4001, dtype=np.uint64)
+        lately.note("c", many, NOW + DAY)
+        lately.note("c", many, NOW + DAY)
+        bounded = lately.count("c")
+        assert not lately.poll()  # a day and a bit: c is kept
 
-        assert [len(lately.of(user, 0)) for user in ("a", "b", "", "c")] == [0, 1, 0, 1]
-        assert lately.forget("b") == 1
+        assert counts == [0, 1, 0, 1]
+        assert forgotten == 1
+        assert lately.count("b") == 0
+        assert bounded == 5000
 
 
 class TestPromotions:

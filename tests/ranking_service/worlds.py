@@ -255,7 +255,7 @@ def make_recommender(
         memory=memory,
         planner=Planner(path, config, stopped=lambda _: {}, metrics=metrics),
         pages=PageBook(store.root / "pages", config.page_seconds, lambda: NOW),
-        lately=ShownLately(config.rotation_user_count_max),
+        lately=make_shown_lately(store.root / "shown_lately"),
         skew=SkewCheck(share=config.skew_check_share, alarm=0.5, metrics=metrics),
         shadow=shadow or make_shadow(store, rankers, config),
         config=config,
@@ -277,3 +277,9 @@ def make_shadow(
         objective_weights=config.objective_weights,
         metrics=metrics or Metrics("ranking_service"),
     )
+
+
+def make_shown_lately(folder: Path, user_count_max: int = 10, **given: Any) -> ShownLately:
+    """What users were shown, in files of a folder; by the clock of the tests unless given."""
+    given = {"clock": lambda: NOW, "metrics": Metrics("ranking_service"), **given}
+    return ShownLately(folder, DAY, user_count_max, **given)
