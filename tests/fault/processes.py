@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def start(
     data_root: Path,
     *,
     environment: Mapping[str, str] | None = None,
-    before: Callable[[], object] | None = None,
+    log_folder: Path | None = None,
     **settings: Any,
 ) -> Victim:
     """
@@ -58,7 +58,7 @@ def start(
         service: Its package.
         data_root: Of its files.
         environment: None = ours.
-        before: Called in the child before it becomes the service, such as to set a limit.
+        log_folder: Where its log lines go; None = beside the data root.
         settings: By field of its configuration.
 
     Raises:
@@ -73,7 +73,7 @@ def start(
         **settings,
     }
     arguments = [part for name in known for part in ("--set", f"{name}={known[name]}")]
-    log = data_root.parent / f"{service}.log"
+    log = (log_folder or data_root.parent) / f"{service}.log"
     with log.open("a", encoding="utf-8") as lines:
         process = subprocess.Popen(
             [sys.executable, "-m", service, *arguments],
@@ -81,7 +81,6 @@ def start(
             stderr=lines,
             text=True,
             env=dict(environment) if environment is not None else None,
-            preexec_fn=before,  # noqa: PLW1509  one syscall, and we fork before any thread of ours locks
         )
     assert process.stdout is not None
     line = process.stdout.readline()

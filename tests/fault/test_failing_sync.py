@@ -126,14 +126,14 @@ def test_job_that_cannot_publish_leaves_the_old_generation(
 ) -> None:
     """Whichever sync fails, CURRENT is as before, no draft is left, and the report says why."""
     root = copy_of_root(tmp_path)
-    folder = root / "generations" / "audience"
+    folder = root / "generations" / "duplicates"
     before = (folder / "CURRENT").read_text()
     for name in ("LD_PRELOAD", "FAULT_CONTROL"):
         monkeypatch.setenv(name, faults.environment[name])
     faults.fail_syncs(spared=spared)
     arguments = job_arguments(Order(root, AS_OF.timestamp()))
     code, last_line, _ = run_module(
-        "ranking_service.jobs.build_audience", arguments, lambda _: None
+        "candidate_service.jobs.build_duplicates", arguments, lambda _: None
     )
     report = parse_report(last_line)
 
