@@ -4,13 +4,18 @@
 
 where FOLDER holds impressions.parquet of the Open Bandit sample: the same days served by a random
 and by a Thompson sampling policy, each with its chances. What one of them earned is estimated from
-the other's log and compared with what it did earn.
+the other's log and compared with what it did earn. With `--obp PYTHON`, a Python that has the Open
+Bandit Pipeline (see obp_estimates.py), the same problems are given to it as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,38 @@ from corkboard.simulate import SIMULATED
 from corkboard.simulate.bandit import BanditWorld
 
 PRIOR_COUNT = 100.0
+OUTSIDE = Path(__file__).with_name("obp_estimates.py")
+OUTSIDE_SECONDS_MAX = 600
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Logged choices, and all that an estimator may know of them.
+
+    Attributes:
+        name: For the table.
+        logged: The choices.
+        actions: What was chosen, int64[n].
+        target: What the other policy would choose there, float64[n, a].
+        predicted: A model's rewards of each choice there, float64[n, a].
+    """
+
+    name: str
+    logged: Logged
+    actions: np.ndarray
+    target: np.ndarray
+    predicted: np.ndarray
+
+    def estimates(self) -> list[Estimate]:
+        """Ours."""
+        rows = np.arange(len(self.actions))
+        expected = (self.target * self.predicted).sum(axis=1)
+        predicted = self.predicted[rows, self.actions]
+        return [
+            ips(self.logged),
+            snips(self.logged),
+            doubly_robust(self.logged, predicted=predicted, expected=expected),
+        ]
 
 
 def simulated(world_count: int, count: int) -> Iterator[str]:
@@ -57,8 +94,18 @@ def simulated(world_count: int, count: int) -> Iterator[str]:
         yield f"| {name} | {np.mean(values):+.3f} | {root:.3f} | {np.mean(held[name]):.0%} |"
 
 
-def crossed(table: Any, served: str, wanted: str) -> Iterator[str]:
-    """What *wanted* earned, estimated from the log of *served*."""
+def simulated_problem(count: int, seed: int = 0) -> Problem:
+    """One of the simulated worlds, its reward model half right."""
+    rng = np.random.default_rng(seed)
+    world = BanditWorld.draw(rng)
+    logging, target = world.policy(4.0, rng), world.policy(12.0, rng)
+    logged, situations, choices = world.log(logging, target, count, rng)
+    model = 0.5 * world.rates + 0.05
+    return Problem("simulated", logged, choices, target[situations], model[situations])
+
+
+def crossed_problem(table: Any, served: str, wanted: str) -> tuple[Problem, Estimate]:
+    """What *wanted* earned, as a question to the log of *served*; and what it did earn."""
     policies = np.asarray(table["policy"])
     items = np.asarray(table["item_id"]).astype(np.int64)
     # Each campaign has things of its own, and each position chances of its own.
@@ -75,24 +122,57 @@ def crossed(table: Any, served: str, wanted: str) -> Iterator[str]:
     logged = Logged(
         clicks[here], chances[here], target[places[here], items[here]], np.arange(here.sum())
     )
-    predicted, expected = np.zeros(here.sum()), np.zeros(here.sum())
+    predicted = np.zeros((here.sum(), item_count))
     folds = np.arange(here.sum()) % 2
     for fold in (0, 1):  # a model of clicks by item, from the other half of the log
-        known, asked = folds != fold, folds == fold
+        known = folds != fold
         shown = np.bincount(items[here][known], minlength=item_count)
         clicked = np.bincount(items[here][known], weights=clicks[here][known], minlength=item_count)
         rate = (clicked + PRIOR_COUNT * clicks[here][known].mean()) / (shown + PRIOR_COUNT)
-        predicted[asked] = rate[items[here][asked]]
-        expected[asked] = (target @ rate)[places[here][asked]]
+        predicted[folds == fold] = rate
     known_own = on_policy_mean(
         Logged(clicks[there], chances[there], chances[there], np.arange(there.sum()))
     )
-    yield row(f"{wanted} itself", known_own, known_own, "")
-    note = f"shortfall {overlap_shortfall(logged):+.3f}"
-    for found in (ips(logged), snips(logged)):
-        yield row(f"{found.estimator} from {served}", found, known_own, note)
-    robust = doubly_robust(logged, predicted=predicted, expected=expected)
-    yield row(f"dr from {served}", robust, known_own, note)
+    name = f"{wanted} from {served}"
+    return Problem(name, logged, items[here], target[places[here]], predicted), known_own
+
+
+def crossed(table: Any, served: str, wanted: str) -> Iterator[str]:
+    """What *wanted* earned, estimated from the log of *served*."""
+    problem, known = crossed_problem(table, served, wanted)
+    yield row(f"{wanted} itself", known, known, "")
+    note = f"shortfall {overlap_shortfall(problem.logged):+.3f}"
+    for found in problem.estimates():
+        yield row(f"{found.estimator} from {served}", found, known, note)
+
+
+def outside(problem: Problem, python: Path) -> Iterator[str]:
+    """Ours beside those of the Open Bandit Pipeline."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "problem.npz"
+        np.savez(
+            told,
+            rewards=problem.logged.rewards,
+            actions=problem.actions,
+            chances=problem.logged.logged_chances,
+            target=problem.target,
+            predicted=problem.predicted,
+        )
+        said = subprocess.run(
+            [python, OUTSIDE, told],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=OUTSIDE_SECONDS_MAX,
+        )
+    theirs = json.loads(said.stdout)
+    for found in problem.estimates():
+        value, low, high = theirs[found.estimator]
+        yield (
+            f"| {problem.name} | {found.estimator} | {found.value:.8f} | {value:.8f} | "
+            f"{abs(found.value / value - 1):.0e} | {found.low:.5f} to {found.high:.5f} | "
+            f"{low:.5f} to {high:.5f} |"
+        )
 
 
 def row(name: str, found: Estimate, known: Estimate, note: str) -> str:
@@ -109,6 +189,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of the Open Bandit sample")
+    parser.add_argument("--obp", type=Path, help="a Python that has the Open Bandit Pipeline")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     count, worlds = (1000, 10) if arguments.quick else (10_000, 100)
@@ -117,6 +198,7 @@ def main() -> None:
     print("| estimator | mean error / truth | root mean square | 95 % interval holds the truth |")
     print("|---|---|---|---|")
     print(*simulated(worlds, count), sep="\n")
+    table = None
     if arguments.data:
         table = pq.read_table(arguments.data / "impressions.parquet")
         print(f"\n## Off-policy estimates: Open Bandit sample, {table.num_rows:,} impressions\n")
@@ -125,6 +207,16 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         for served, wanted in (("random", "bts"), ("bts", "random")):
             print(*crossed(table, served, wanted), sep="\n")
+    if arguments.obp:
+        problems = [simulated_problem(count, seed) for seed in range(3)]
+        if table is not None:
+            problems.append(crossed_problem(table, "random", "bts")[0])
+            problems.append(crossed_problem(table, "bts", "random")[0])
+        print("\n## Off-policy estimates beside the Open Bandit Pipeline's\n")
+        print("| log | estimator | ours | obp | difference | our interval | obp's bootstrap |")
+        print("|---|---|---|---|---|---|---|")
+        for problem in problems:
+            print(*outside(problem, arguments.obp), sep="\n")
 
 
 if __name__ == "__main__":
