@@ -25,11 +25,12 @@ from service_runtime.config_draft import Draft
 from service_runtime.config_text import allowed, toml
 from service_runtime.sight_config import SightConfig
 from service_runtime.stand_config import StandConfig
+from service_runtime.storage_config import StorageConfig
 
 ConfigT = TypeVar("ConfigT", bound="ServiceConfig")
 
 
-class ServiceConfig(StandConfig, SightConfig):
+class ServiceConfig(StandConfig, SightConfig, StorageConfig):
     """The settings that every process of ours has."""
 
     model_config = SettingsConfigDict(
@@ -134,8 +135,16 @@ class ServiceConfig(StandConfig, SightConfig):
         return (init_settings,)
 
     def workers(self) -> int:
-        """Threads that serve calls: worker_count, or the cores this process may use."""
-        return self.worker_count or core_count()
+        """Threads that serve calls: worker_count, or this process's share of the cores."""
+        return self.worker_count or self.cores()
+
+    def cores(self) -> int:
+        """Cores that this process should count with, >= 1: its share, if it is one of several."""
+        return -(-core_count() // self.processes)
+
+    def own_name(self, name: str) -> str:
+        """A name of the process itself, for what two processes on one port must not share."""
+        return name if self.process_number <= 1 else f"{name}-{self.process_number}"
 
 
 def core_count() -> int:

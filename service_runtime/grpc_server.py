@@ -2,6 +2,7 @@
 The life of a server process, one way for all services.
 
     load config → build → bind → NOT_SERVING → warm up → SERVING → ready line on stdout
+    (with reuse_port it binds after the warm-up; with processes > 1 see supervisor.py)
     SIGTERM or SIGINT → NOT_SERVING → wait → finish running calls → close → exit 0
 
 A second signal cuts the drain short (running calls are cancelled, stores are still closed); a third
@@ -31,6 +32,7 @@ from service_runtime.config import ServiceConfig, load_config, print_config
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
 from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
+from service_runtime.supervisor import end_with_supervisor, supervise
 from service_runtime.telemetry import Metrics, configure_logging, logger
 from service_runtime.tls import TlsFiles, server_credentials
 from service_runtime.worker_pool import Pools
@@ -122,16 +124,15 @@ class Server:
         """
         started = time.monotonic()
         try:
-            self.port = self._bind()
-            if self.config.metrics_port:
-                self.metrics_port = self.metrics.serve(self.config.host, self.config.metrics_port)
-            self._grpc.start()
-            self._serve_probes()
-            log.info("server.started", port=self.port, worker_count=self.config.workers())
+            # Where others serve on the port meanwhile, nobody should meet us before we can answer.
+            if not self.config.reuse_port:
+                self._listen()
             validation.prepare(self._service_names)
             use_one_blas_thread()
             gc.set_threshold(*GC_THRESHOLDS)
             self._warm_up()
+            if self.config.reuse_port:
+                self._listen()
         except BaseException:
             self.stop(0)
             raise
@@ -139,6 +140,17 @@ class Server:
         seconds = round(time.monotonic() - started, 3)
         log.info("server.became_ready", port=self.port, seconds=seconds)
         return self.port
+
+    def _listen(self) -> None:
+        """Bind all ports and begin to answer, with NOT_SERVING at first."""
+        self.port = self._bind()
+        if self.config.metrics_port and self.config.process_number:
+            self.metrics_port = self.metrics.serve("127.0.0.1", 0)  # the supervisor asks for it
+        elif self.config.metrics_port:
+            self.metrics_port = self.metrics.serve(self.config.host, self.config.metrics_port)
+        self._grpc.start()
+        self._serve_probes()
+        log.info("server.started", port=self.port, worker_count=self.config.workers())
 
     def ask_to_stop(self) -> None:
         """Let wait() return soon; may be called from any thread."""
@@ -301,6 +313,8 @@ def run_service(
         print(print_config(config, env_prefix=prefix))  # noqa: T201  asked for
         return 0
     configure_logging(config.log_level, name)
+    if config.processes > 1 and not config.process_number:
+        return supervise(name, config)
     return _serve(config, build)
 
 
@@ -310,6 +324,8 @@ def _serve(config: ConfigT, build: Callable[[ConfigT], Server]) -> int:
     try:
         server = build(config)
         server.stop_requests.listen_to_signals()
+        if config.process_number:
+            end_with_supervisor(server.ask_to_stop)
         server.start()
         handlers.is_starting = False
         _say_ready(server)

@@ -13,6 +13,19 @@ class StandConfig(BaseSettings):
         le=1024,
         description="Threads that serve calls; 0 = as many as cores (kernels release the GIL).",
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Server processes on the port; from 2 on a supervisor starts them, shares the "
+        "cores out among them and starts anew what ends. For cores that Python leaves idle.",
+    )
+    process_number: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Which of several processes this is, from 1. The supervisor sets it.",
+    )
     queue_count_max: int = Field(
         default=128,
         ge=0,

@@ -20,7 +20,7 @@ class EchoConfig(ServiceConfig):
 
     model_config = SettingsConfigDict(env_prefix="ECHO_SERVICE_")
 
-    warm_up: Literal["good", "slow", "not_ready", "crash"] = Field(
+    warm_up: Literal["good", "slow", "not_ready", "crash", "crash_2"] = Field(
         default="good", description="What happens in warm-up."
     )
     hold_seconds: float = Field(default=0.0, ge=0, description="How long the text `hold` takes.")
@@ -45,7 +45,7 @@ def build(config: EchoConfig) -> Server:
             time.sleep(60)
         if config.warm_up == "not_ready":
             raise NotReady("there is no shelf", hint="run the job build_shelf")
-        if config.warm_up == "crash":
+        if config.warm_up in ("crash", f"crash_{config.process_number}"):
             raise ZeroDivisionError("by nothing")
 
     def close() -> None:
