@@ -84,7 +84,7 @@ class Explanation:
     All there is to say of why a pin is where it is.
 
     Attributes:
-        coarse_score: The light score that chose the pool.
+        coarse_score: The light score that chose the pool; of hand_tuned the coarse machine score.
         model_score: The model's score before Memboost and rules, in [0, 1].
         contributions: The features that moved the score most, the strongest first.
         memboost: What is remembered.

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from ranking_service.asking import CandidateAsk
 from ranking_service.conditions import fulfil
+from ranking_service.feature_context import FeatureContext
+from ranking_service.insertion import MEMBOOST_SOURCE
+from ranking_service.light_score import LightScore
 from ranking_service.page_token import PageToken
 from ranking_service.pin_keys import keys_of
 from ranking_service.plan import Plan
-from ranking_service.pool import Candidates, Pool, SourceList
+from ranking_service.pool import Candidates, Pool, SourceList, keep_most_promising
 from ranking_service.world import World
 
 PROMOTION_SOURCE: Final = "promotion"
@@ -168,6 +171,17 @@ def is_in_random_slice(request_id: str, share: float) -> bool:
     """Whether a request's order is random: a share of requests, told by their ids."""
     digest = blake2b(f"slice\0{request_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
+
+
+def promising_pool(
+    allowed: Pool, count_max: int, light: LightScore, context: FeatureContext
+) -> Pool:
+    """The candidates of the highest light score; remembered winners and promoted ones stay."""
+    if len(allowed) <= count_max:
+        return allowed
+    scores = light.of_pool(allowed, context)
+    scores[allowed.is_from((MEMBOOST_SOURCE, PROMOTION_SOURCE))] = np.inf
+    return keep_most_promising(allowed, scores, count_max)
 
 
 def random_pool(allowed: Pool, count_max: int, seed: int) -> Pool:

@@ -21,7 +21,7 @@ from ranking_service.explain import explain
 from ranking_service.feature_table import FEATURE_NAMES
 from ranking_service.insertion import MEMBOOST_SOURCE
 from ranking_service.pin_keys import key_of
-from ranking_service.pool import Pool, coarse_scores, pool_of
+from ranking_service.pool import Pool, pool_of
 from ranking_service.ranker import HandTuned
 from ranking_service.scoring import Scored, probabilities, score_pool
 
@@ -101,9 +101,12 @@ def explain_pin(
         reason = _owner_exclusion(run, row) or run.left_out_by(row)
         if reason:
             return PinExplanation(pin, position, Absence.EXCLUDED, reason)
+        light = run.serving.ranker.light
+        own = float(light.of_pool(proposed, run.context)[0])
+        least = float(light.of_pool(run.pool, run.context).min())
         detail = (
-            f"its coarse score put it behind the {len(run.pool)} candidates that were scored "
-            f"(pool_size_max)"
+            f"its light score {own:.3f} put it behind the {len(run.pool)} candidates that were "
+            f"scored (pool_size_max), the last of which has {least:.3f}"
         )
         return PinExplanation(pin, position, Absence.CUT_BY_COARSE_SCORE, detail)
     reason = _exclusion(run, pin_id, is_hidden=is_hidden, is_filtered=is_filtered)
@@ -202,7 +205,7 @@ def _coarse(run: Run, pool: Pool, features: NDArray[np.float32]) -> NDArray[np.f
     ranker = run.serving.ranker
     if isinstance(ranker, HandTuned):
         return ranker.coarse_logits(features)
-    return coarse_scores(pool)
+    return ranker.light.of_pool(pool, run.context)
 
 
 def _strongest(

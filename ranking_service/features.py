@@ -258,8 +258,8 @@ def _fill_pin(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> 
     days = _days_since(times, context.now)
     _put(out, "pin_age", np.where(np.isnan(days), -1.0, np.log1p(days)))
     _put(out, "is_fresh", days <= FRESH_DAYS)
-    _put(out, "language_match", _matches(languages, context.language_code))
-    _put(out, "country_match", _matches(countries, context.country_code))
+    _put(out, "language_match", matches(languages, context.language_code))
+    _put(out, "country_match", matches(countries, context.country_code))
     audience = context.world.side.audience
     if audience is not None and len(audience.lifts):
         known, _ = context.split(pool.rows, len(audience.lifts))
@@ -330,8 +330,8 @@ def _days_since(times: NDArray[np.float64], now: float) -> NDArray[np.float64]:
     return np.maximum((now - times) / DAY_SECONDS, 0.0)
 
 
-def _matches(codes: NDArray[np.int32], wanted: int) -> NDArray[np.int8]:
-    """1 = the same, -1 = another, 0 = one of them is unknown; int8[n]."""
+def matches(codes: NDArray[np.int32], wanted: int) -> NDArray[np.int8]:
+    """Whether codes are the wanted one: 1 = yes, -1 = another, 0 = either is unknown; int8[n]."""
     if wanted == UNKNOWN:
         return np.zeros(codes.size, np.int8)
     return np.where(codes == UNKNOWN, 0, np.where(codes == wanted, 1, -1)).astype(np.int8)

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking_service.light_score import RANK_FUSION, LightScore, light_of
 from ranking_service.models.calibration import Calibration
 from ranking_service.query import Surface
 
@@ -83,6 +84,7 @@ class HandTuned:
     ) -> None:
         self.model = HAND_TUNED
         self.memboost_gain = HAND_TUNED_MEMBOOST_GAIN
+        self.light = light_of(weights, bias=bias)
         self.weights = weights
         self._home, self._related = (
             HandTunedRanker(weights[surface], feature_names, bias=bias) for surface in Surface
@@ -146,6 +148,7 @@ class LinearRanker:
         calibration: Makes logits of the sums.
         surfaces: Where the model proved good.
         memboost_gain: How much a remembered boost moves the logit.
+        light: Chooses what it scores.
     """
 
     def __init__(
@@ -156,8 +159,10 @@ class LinearRanker:
         calibration: Calibration,
         surfaces: frozenset[Surface] = frozenset(Surface),
         memboost_gain: float = 0.0,
+        light: LightScore = RANK_FUSION,
     ) -> None:
         self.model = model
+        self.light = light
         self.surfaces = surfaces
         self.memboost_gain = memboost_gain
         self.summed = summed

@@ -5,7 +5,7 @@ Everything is in parallel arrays: a request handles up to thousands of candidate
 becomes an object before the reply.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -174,6 +174,11 @@ class Pool:
             self.queried_rows,
         )
 
+    def is_from(self, sources: Collection[str]) -> NDArray[np.bool_]:
+        """Which candidates one of these sources proposed, bool[n]."""
+        columns = [place for place, name in enumerate(self.sources) if name in sources]
+        return np.asarray((self.ranks[:, columns] >= 0).any(axis=1))
+
     def is_led_by_popularity(self) -> NDArray[np.bool_]:
         """
         Where sources without a query pin rank a candidate so high that they are why it is here.
@@ -256,35 +261,19 @@ def pool_of(rows: NDArray[np.int32], *, queried_rows: Sequence[int] = ()) -> Poo
     )
 
 
-def coarse_scores(pool: Pool) -> NDArray[np.float64]:
+def keep_most_promising(pool: Pool, scores: NDArray[np.float64], count_max: int) -> Pool:
     """
-    The light score of each candidate, float64[n]: the sum over sources of 1 / (60 + rank).
-
-    Source: reciprocal rank fusion, Cormack et al. 2009; the light stage of Liu et al. 2017,
-    section 4.
-    """
-    fused: NDArray[np.float64] = np.where(
-        pool.ranks < 0, 0.0, 1.0 / (RANK_OFFSET + pool.ranks)
-    ).sum(axis=1)
-    return fused
-
-
-def keep_most_promising(
-    pool: Pool, count_max: int, *, boosts: NDArray[np.float64] | None = None
-) -> Pool:
-    """
-    Cut a pool to the candidates of the highest light score, which needs no common scale.
+    Cut a pool to the candidates of the highest light score.
 
     Args:
         pool: All candidates.
+        scores: Light scores, float64[n], no NaN; infinity = stays in any case, if there is room.
         count_max: How many stay. Ties keep the lower row.
-        boosts: Added to the light scores, float64[n]; None = nothing.
     """
     if len(pool) <= count_max:
         return pool
-    fused = coarse_scores(pool) if boosts is None else coarse_scores(pool) + boosts
-    last = np.partition(fused, fused.size - count_max)[fused.size - count_max]
-    is_kept = fused > last
-    ties = np.flatnonzero(fused == last)
+    last = np.partition(scores, scores.size - count_max)[scores.size - count_max]
+    is_kept = scores > last
+    ties = np.flatnonzero(scores == last)
     is_kept[ties[: count_max - int(is_kept.sum())]] = True
     return pool.take(np.flatnonzero(is_kept))

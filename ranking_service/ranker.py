@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ranking_service.light_score import RANK_FUSION, LightScore
 from ranking_service.linear_ranker import (
     HAND_TUNED,
     HandTuned,
@@ -79,6 +80,9 @@ class Ranker(Protocol):
     memboost_gain: float
     """What a remembered boost is multiplied by before it is added to the logit, >= 0."""
 
+    light: LightScore
+    """Chooses what it scores where there are more candidates than get features."""
+
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """
         Score rows; a row's score depends on that row only.
@@ -124,6 +128,7 @@ class ObjectiveRanker:
         self.model = main.model
         self.surfaces = main.surfaces
         self.memboost_gain = main.memboost_gain
+        self.light = main.light
         self._main = main
         self._parts = [(trained[name], weight) for name, weight in weights.items() if weight]
 
@@ -150,6 +155,7 @@ def write_ranker(
     *,
     feature_names: Sequence[str],
     left_out: Sequence[str] = (),
+    light: LightScore = RANK_FUSION,
 ) -> None:
     """
     Write what `open_ranker` reads into an existing folder.
@@ -159,6 +165,7 @@ def write_ranker(
         trained: A model for each objective; `SAVE` among them.
         feature_names: Columns of the rows that they score.
         left_out: Families and features that were left out in training, for whoever reads it.
+        light: Chooses what the model scores.
     """
     main = trained[SAVE]
     described = {
@@ -167,6 +174,10 @@ def write_ranker(
         "left_out": list(left_out),
         "surfaces": sorted(surface.name.lower() for surface in main.surfaces),
         "memboost_gain": main.memboost_gain,
+        "light": {
+            surface.name.lower(): {"bias": light.biases[surface], "weights": dict(weights)}
+            for surface, weights in light.weights.items()
+        },
         "objectives": {name: _described(ranker) for name, ranker in trained.items()},
     }
     for name, ranker in trained.items():
@@ -208,6 +219,7 @@ def open_ranker(
             "model": str(described["model"]),
             "surfaces": frozenset(Surface[name.upper()] for name in described["surfaces"]),
             "memboost_gain": float(described["memboost_gain"]),
+            "light": _read_light(described.get("light")),
         }
         trained = {
             name: _read(folder, name, part, names, shared)
@@ -286,6 +298,17 @@ def _read(
             f"{_FEATURES_FILE} names {len(names)}"
         )
     return ranker
+
+
+def _read_light(described: Mapping[str, Mapping[str, Any]] | None) -> LightScore:
+    """What chooses a model's candidates; rank fusion for models from before there was any."""
+    if described is None:
+        return RANK_FUSION
+    parts = {Surface[name.upper()]: part for name, part in described.items()}
+    return LightScore(
+        {surface: dict(part["weights"]) for surface, part in parts.items()},
+        {surface: float(part["bias"]) for surface, part in parts.items()},
+    )
 
 
 def _read_base(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ranking_service import kernels
 from ranking_service.forest import Forest, ForestUnsupported, parse_forest
+from ranking_service.light_score import RANK_FUSION, LightScore
 from ranking_service.linear_ranker import HandTuned, probabilities
 from ranking_service.models.calibration import Calibration
 from ranking_service.query import Surface
@@ -40,6 +41,7 @@ class GbdtRanker:
         base: What the trees were boosted from; its logits are added. None = from nothing.
         surfaces: Where the model proved good; it does not rank elsewhere.
         memboost_gain: How much a remembered boost moves the logit.
+        light: Chooses what it scores.
 
     Raises:
         RankerCorrupted: If the text is damaged, or not even LightGBM can read it.
@@ -54,8 +56,10 @@ class GbdtRanker:
         base: HandTuned | None = None,
         surfaces: Iterable[Surface] = Surface,
         memboost_gain: float = 0.0,
+        light: LightScore = RANK_FUSION,
     ) -> None:
         self.model = model
+        self.light = light
         self.base = base
         self.surfaces = frozenset(surfaces)
         self.memboost_gain = memboost_gain

@@ -21,10 +21,12 @@ from ranking_service.examples import OBJECTIVES, Labelling
 from ranking_service.feature_table import FAMILIES, FEATURE_NAMES
 from ranking_service.gate import POSITIVE_COUNT_MIN, Verdict, judge
 from ranking_service.hand_tuned import make_hand_tuned
+from ranking_service.light_score import LightScore
 from ranking_service.models.boosting import BoostSettings
 from ranking_service.models.calibration import calibration_error, reliability
 from ranking_service.models.entries import TRAINED_MODELS, Fitted, Recipe, Trained, finished, fit
 from ranking_service.models.example_split import Slice, Split, counts, load_split
+from ranking_service.models.light import learn_light
 from ranking_service.models.pairs import Negatives
 from ranking_service.query import Surface
 from ranking_service.ranker import (
@@ -69,6 +71,13 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         chosen.model: measure(newer.labels, fitted.judged, newer.lists),
         HAND_TUNED: measure(newer.labels, hand_tuned, newer.lists),
     }
+    light, light_recall = learn_light(
+        split.training,
+        fitted.ranker.logits(split.training.features),
+        newer,
+        fitted.ranker.logits(newer.features),
+        otherwise=make_hand_tuned().light,
+    )
     report = {
         **counts(split),
         "model": chosen.model,
@@ -78,6 +87,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         "memboost_gain": fitted.ranker.memboost_gain,
         "fallback_reason": getattr(fitted.ranker, "fallback_reason", ""),
         "quality": {name: quality._asdict() for name, quality in figures.items()},
+        "light_recall": None if np.isnan(light_recall) else light_recall,
         "calibration_error": calibration_error(fitted.judged, newer.labels),
         "reliability": [bar._asdict() for bar in reliability(fitted.judged, newer.labels)],
         "surfaces": {
@@ -87,7 +97,8 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     }
     served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
     trained = objectives(context, chosen, split, fitted)
-    return {**report, "generation": publish(context, chosen, trained, report, surfaces=served)}
+    generation = publish(context, chosen, trained, report, surfaces=served, light=light)
+    return {**report, "generation": generation}
 
 
 def open_split(context: JobContext[RankingConfig], surfaces: Sequence[Surface]) -> Split:
@@ -180,6 +191,7 @@ def publish(
     report: Mapping[str, Any],
     *,
     surfaces: Sequence[Surface],
+    light: LightScore,
 ) -> str:
     """Publish the model as a generation and return its id."""
     judged: Mapping[str, Mapping[str, float]] = report["quality"]
@@ -187,6 +199,7 @@ def publish(
         **judged[chosen.model],
         **{f"{HAND_TUNED}_{name}": value for name, value in judged[HAND_TUNED].items()},
         "calibration_error": report["calibration_error"],
+        **({} if report["light_recall"] is None else {"light_recall": report["light_recall"]}),
         **{
             f"{surface}_{name}": float(value)
             for surface, figures in report["surfaces"].items()
@@ -201,7 +214,13 @@ def publish(
     }
     artifact = STAGED_ARTIFACT if context.arguments.stage else RANKER_ARTIFACT
     with context.generations.draft(artifact, format_version=RANKER_FORMAT_VERSION) as draft:
-        write_ranker(draft.folder, served, feature_names=FEATURE_NAMES, left_out=chosen.left_out)
+        write_ranker(
+            draft.folder,
+            served,
+            feature_names=FEATURE_NAMES,
+            left_out=chosen.left_out,
+            light=light,
+        )
         generation = draft.publish(
             as_of_us=context.as_of_us,
             counts={**examples, "trees": report["tree_count"]},

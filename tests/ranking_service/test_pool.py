@@ -69,7 +69,8 @@ def test_merge_of_nothing_is_empty() -> None:
     nothing = np.empty(0, np.int32)
 
     for candidates in (make_candidates(), make_candidates(make_list("ann", []))):
-        pool = pools.keep_most_promising(pools.merge(candidates, excluded_rows=nothing), 5)
+        pool = pools.merge(candidates, excluded_rows=nothing)
+        pool = pools.keep_most_promising(pool, np.zeros(len(pool)), 5)
         assert len(pool) == 0
         assert pool.query_behind().size == 0
 
@@ -93,14 +94,15 @@ def test_query_behind_is_that_of_the_best_rank() -> None:
     }
 
 
-def test_the_light_score_keeps_what_sources_agree_on() -> None:
-    """A pin in the middle of three lists beats the second of one."""
-    candidates = make_candidates(
-        make_list("ann", [1, 2, 9]), make_list("pixie", [3, 4, 9]), make_list("popular", [5, 6, 9])
-    )
-
+def test_the_cut_keeps_the_highest_scores_and_of_equals_the_lower_rows() -> None:
+    """Infinity stays in any case; a pool that fits stays as it is."""
+    candidates = make_candidates(make_list("ann", [1, 2, 9]), make_list("pixie", [3, 4, 9]))
     pool = pools.merge(candidates, excluded_rows=np.empty(0, np.int32))
-    kept = pools.keep_most_promising(pool, 4)
+    scores = np.array([1.0, 2.0, 1.0, np.inf, 1.0])
 
-    assert kept.rows.tolist() == [1, 3, 5, 9]
-    assert pools.keep_most_promising(pool, 7) is pool
+    assert pool.rows.tolist() == [1, 2, 3, 4, 9]
+    assert pools.keep_most_promising(pool, scores, 3).rows.tolist() == [1, 2, 4]
+    assert pools.keep_most_promising(pool, scores, 1).rows.tolist() == [4]
+    assert pools.keep_most_promising(pool, scores, 5) is pool
+    assert pool.is_from(("pixie", "unheard of")).tolist() == [False, False, True, True, True]
+    assert not pool.is_from(()).any()

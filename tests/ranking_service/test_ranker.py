@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking_service.light_score import RANK_FUSION, light_of
 from ranking_service.models.calibration import Calibration
 from ranking_service.models.linear import LinearModel
 from ranking_service.query import Surface
@@ -297,6 +298,33 @@ def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert ranker.logits(rows).tolist() == [1.0, -0.5]
     assert (ranker.model, ranker.memboost_gain) == ("rank_svm", 0.7)
     assert ranker.contributions(rows).tolist() == [[0.5, 0.0, 0.0], [0.0, 0.0, -1.0]]
+
+
+def test_the_light_score_comes_with_the_model(tmp_path: Path) -> None:
+    """As it was written; a model from before there was one is chosen for by rank fusion."""
+    light = light_of(dict.fromkeys(Surface, {"pixie_rank": 0.25}), bias=-1.0)  # noqa: RUF024
+    write_ranker(tmp_path, {"save": linear([1.0])}, feature_names=["a"], light=light)
+    path = tmp_path / "features.json"
+    described = json.loads(path.read_text())
+
+    assert open_ranker(tmp_path, feature_names=["a"]).light == light
+    path.write_text(json.dumps({k: v for k, v in described.items() if k != "light"}))
+    assert open_ranker(tmp_path, feature_names=["a"]).light == RANK_FUSION
+
+
+@pytest.mark.parametrize(
+    "weights", [{"query_cosine": 1.0}, {"pixie_rank": float("nan")}, {"pixie_rank": "much"}]
+)
+def test_a_damaged_light_score_is_refused(tmp_path: Path, weights: Any) -> None:
+    """What cannot be added up is found when the model is opened."""
+    write_ranker(tmp_path, {"save": linear([1.0])}, feature_names=["a"])
+    path = tmp_path / "features.json"
+    described = json.loads(path.read_text())
+    described["light"]["home_feed"]["weights"] = weights
+    path.write_text(json.dumps(described))
+
+    with pytest.raises(RankerCorrupted):
+        open_ranker(tmp_path, feature_names=["a"])
 
 
 @pytest.mark.parametrize("damage", ["short", "nan", "kind"])

@@ -115,6 +115,7 @@ def train(
         arguments=argparse.Namespace(
             impressions=None,
             force=force,
+            stage=False,
             surfaces=["home_feed", "related_pins"],
             **({"model": "pointwise_gbdt", "negatives": "both", "without": []} | arguments),
         ),
@@ -144,6 +145,10 @@ def test_a_model_that_orders_better_is_published_and_serves(tmp_path: Path) -> N
     quality = rankers.published()[0].manifest.quality
     assert quality["ndcg_at_10"] == trained["ndcg_at_10"]
     assert quality["hand_tuned_ndcg_at_10"] == hand_tuned["ndcg_at_10"]
+    light = rankers.serving(Surface.HOME_FEED).ranker.light
+    assert (
+        light.weights[Surface.RELATED_PINS] == make_hand_tuned().light.weights[Surface.RELATED_PINS]
+    )
 
 
 def test_the_newest_impressions_never_train(tmp_path: Path) -> None:
