@@ -17,8 +17,16 @@ from corkboard.calls.connection import (
 )
 from corkboard.calls.profile import ProfileCalls
 from corkboard.calls.ranking import RankingCalls
+from service_runtime.tls import TlsFiles
 
-__all__ = ["CANDIDATE_TARGET", "DEADLINE_S", "PROFILE_TARGET", "RANKING_TARGET", "Client"]
+__all__ = [
+    "CANDIDATE_TARGET",
+    "DEADLINE_S",
+    "PROFILE_TARGET",
+    "RANKING_TARGET",
+    "Client",
+    "TlsFiles",
+]
 
 
 class Client(RankingCalls, ProfileCalls):
@@ -32,6 +40,9 @@ class Client(RankingCalls, ProfileCalls):
         candidate: Target of candidate_service.
         ranking: Target of ranking_service.
         deadline_s: Seconds that a call may take if it is not told otherwise; > 0.
+        tls: Who signed the services' certificates, and our own where they want one; files are read
+            again when they change. None = plain.
+        token_file: File with the token to show with every call; None = none.
 
     Raises (every method):
         InvalidRequest: A field is wrong; the error names it.

@@ -27,6 +27,7 @@ from typing import Self
 from corkboard.client import Client
 from corkboard.health import SERVING, check_health
 from service_runtime.errors import ProcessFailed
+from service_runtime.tls import TlsFiles
 
 SERVICES = ("profile_service", "candidate_service", "ranking_service")
 DEFAULT_PORTS = {"profile_service": 50051, "candidate_service": 50052, "ranking_service": 50053}
@@ -79,8 +80,10 @@ class Stack:
         data_root: Folder of logs, catalogue, live state and generations.
         ports: Port of each service; one that is missing or 0 gets any free port.
         settings: Further settings of a service as `field=value`, by service name.
-        fixed_time: Unix seconds at which the services' clocks stand still; 0 = they run.
+        fixed_time: Unix seconds at which the services' clocks stand still; 0 = as their settings
+            say, which is that they run.
         services: Which of the three to start, in their order.
+        tls: How to ask them, where their settings say that they speak TLS; None = plain.
         on_line: Told every line that a service writes, from a thread of its own.
     """
 
@@ -92,6 +95,7 @@ class Stack:
         settings: Mapping[str, Sequence[str]] | None = None,
         fixed_time: float = 0.0,
         services: Sequence[str] = SERVICES,
+        tls: TlsFiles | None = None,
         on_line: OnLine | None = None,
     ) -> None:
         self.data_root = data_root
@@ -99,6 +103,7 @@ class Stack:
         self._asked_ports = dict(ports or {})
         self._settings = {name: tuple(values) for name, values in (settings or {}).items()}
         self._fixed_time = fixed_time
+        self._tls = tls
         self._on_line = on_line
         self._services = tuple(service for service in SERVICES if service in services)
         self._ports: dict[str, int] = {}
@@ -127,6 +132,7 @@ class Stack:
             candidate=self.targets["candidate_service"],
             ranking=self.targets["ranking_service"],
             deadline_s=deadline_s,
+            tls=self._tls,
         )
 
     def start(self, *, timeout_s: float = READY_SECONDS_MAX) -> None:
@@ -208,8 +214,9 @@ class Stack:
             f"data_root={self.data_root}",
             f"host={HOST}",
             f"port={self._ports[service]}",
-            f"fixed_time={self._fixed_time!r}",
         ]
+        if self._fixed_time:
+            settings.append(f"fixed_time={self._fixed_time!r}")
         if not self._asked_ports.get(service):
             settings.append("metrics_port=0")  # several such stacks may run side by side
         if service == "ranking_service":
@@ -254,7 +261,7 @@ class Stack:
         end = time.monotonic() + timeout_s
         child.ready.wait(timeout_s)
         while child.is_ready and child.process.poll() is None and time.monotonic() < end:
-            if check_health(child.target) == SERVING:
+            if check_health(child.target, tls=self._tls) == SERVING:
                 return
         raise StackFailed(_failure(child, timeout_s))
 

@@ -1,5 +1,6 @@
 """The channels to the three services, and a call that always has a deadline."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -7,6 +8,7 @@ from corkboard.candidate.v1 import candidate_service_pb2_grpc as candidate_grpc
 from corkboard.profile.v1 import profile_service_pb2_grpc as profile_grpc
 from corkboard.ranking.v1 import ranking_service_pb2_grpc as ranking_grpc
 from service_runtime.grpc_client import call, open_channel
+from service_runtime.tls import TlsFiles
 
 PROFILE_TARGET = "127.0.0.1:50051"
 CANDIDATE_TARGET = "127.0.0.1:50052"
@@ -24,6 +26,8 @@ class Connection:
         candidate: str = CANDIDATE_TARGET,
         ranking: str = RANKING_TARGET,
         deadline_s: float = DEADLINE_S,
+        tls: TlsFiles | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self.targets = {
             "profile_service": profile,
@@ -31,7 +35,9 @@ class Connection:
             "ranking_service": ranking,
         }
         self._deadline_s = deadline_s
-        self._channels = [open_channel(target) for target in self.targets.values()]
+        self._channels = [
+            open_channel(target, tls=tls, token_file=token_file) for target in self.targets.values()
+        ]
         self._profile = profile_grpc.ProfileServiceStub(self._channels[0])
         self._candidate = candidate_grpc.CandidateServiceStub(self._channels[1])
         self._ranking = ranking_grpc.RankingServiceStub(self._channels[2])

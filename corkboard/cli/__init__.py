@@ -14,6 +14,7 @@ from corkboard.cli import (
     catalogue,
     data,
     demo,
+    doctor,
     evaluate,
     people,
     reasons,
@@ -21,7 +22,15 @@ from corkboard.cli import (
     simulate,
     store,
 )
-from corkboard.cli.options import EXIT_CODES, ExitCode, Targets
+from corkboard.cli.options import (
+    EXIT_CODES,
+    CaFile,
+    CertificateFile,
+    ExitCode,
+    KeyFile,
+    Targets,
+    TokenFile,
+)
 from corkboard.cli.output import notes
 from service_runtime.errors import (
     CorkboardError,
@@ -73,6 +82,10 @@ def corkboard(
         float,
         typer.Option("--deadline", min=0.001, help="Seconds that a call may take."),
     ] = 10.0,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Self-hosted recommendations in the Pinterest style.
 
@@ -90,7 +103,16 @@ def corkboard(
 
     Or see it all at once, on real data: corkboard demo
     """
-    context.obj = Targets(profile, candidate, ranking, deadline_s)
+    context.obj = Targets(
+        profile,
+        candidate,
+        ranking,
+        deadline_s,
+        ca_file=ca_file,
+        certificate_file=certificate_file,
+        key_file=key_file,
+        token_file=token_file,
+    )
 
 
 def help_text(command: Callable[..., None]) -> str:
@@ -114,6 +136,7 @@ for _command in (
     build.build,
     serve.up,
     serve.status,
+    doctor.doctor,
     ask.recommend,
     ask.related,
     ask.profile,

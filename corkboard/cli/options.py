@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from corkboard.client import Client
+    from service_runtime.tls import TlsFiles
 
 DEFAULT_DATA_ROOT = Path("corkboard-data")
 
@@ -71,14 +72,42 @@ ArchiveFolder = Annotated[
 ]
 
 
+def _letting_in(name: str, text: str) -> Any:
+    """An option of `corkboard` that names a file which a service asks to see."""
+    variable = f"CORKBOARD_CLIENT_{name.upper().replace('-', '_')}"
+    return typer.Option(f"--{name}", envvar=variable, help=text, dir_okay=False, exists=True)
+
+
+CaFile = Annotated[
+    Path | None, _letting_in("ca-file", "Who signed the services' certificates; given: use TLS.")
+]
+CertificateFile = Annotated[
+    Path | None, _letting_in("certificate-file", "Our certificate, for mutual TLS.")
+]
+KeyFile = Annotated[Path | None, _letting_in("key-file", "Its private key.")]
+TokenFile = Annotated[Path | None, _letting_in("token-file", "A token to show with every call.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Where the three services are; set by options of `corkboard` itself."""
+    """Where the services are, and what they ask to see; set by options of `corkboard` itself."""
 
     profile: str
     candidate: str
     ranking: str
     deadline_s: float
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    token_file: Path | None = None
+
+    def tls(self) -> "TlsFiles | None":
+        """Certificates of our channels; None = plain."""
+        from service_runtime.tls import TlsFiles
+
+        if self.ca_file is None:
+            return None
+        return TlsFiles(self.certificate_file, self.key_file, self.ca_file)
 
 
 @contextmanager
@@ -92,6 +121,8 @@ def connected(context: typer.Context) -> Iterator["Client"]:
         candidate=targets.candidate,
         ranking=targets.ranking,
         deadline_s=targets.deadline_s,
+        tls=targets.tls(),
+        token_file=targets.token_file,
     ) as client:
         yield client
 

@@ -30,6 +30,7 @@ RankingPort = Annotated[int, typer.Option(min=0, max=65535, help="Of ranking_ser
 
 
 def up(
+    context: typer.Context,
     data_root: DataRoot = DEFAULT_DATA_ROOT,
     profile_port: ProfilePort = 50051,
     candidate_port: CandidatePort = 50052,
@@ -66,6 +67,7 @@ def up(
             "ranking_service": ranking_port,
         },
         settings=parse_settings(settings or []),
+        tls=context.obj.tls(),
         on_line=printer.line,
     )
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -207,13 +209,14 @@ def service_states(targets: Targets) -> list[dict[str, str]]:
     """Name, target and health of each service."""
     from corkboard.health import check_health
 
+    tls = targets.tls()
     named = {
         "profile_service": targets.profile,
         "candidate_service": targets.candidate,
         "ranking_service": targets.ranking,
     }
     return [
-        {"service": name, "target": target, "health": check_health(target)}
+        {"service": name, "target": target, "health": check_health(target, tls=tls)}
         for name, target in named.items()
     ]
 
