@@ -35,15 +35,15 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, common_name: str, *, uri: str = "") -> Pair:
-        """Sign a certificate for localhost, with a URI (SPIFFE) if one is given."""
+    def issue(self, common_name: str, *, uri: str = "", days: float = 1.0) -> Pair:
+        """Sign a certificate for localhost, with a URI (SPIFFE) if given, good for some days."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         alternatives: list[x509.GeneralName] = [x509.DNSName("localhost")]
         if uri:
             alternatives.append(x509.UniformResourceIdentifier(uri))
         certificate = (
-            self._builder(name, key)
+            self._builder(name, key, days)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -58,7 +58,9 @@ class Authority:
         )
         return pair
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1.0
+    ) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -66,6 +68,6 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_before(now - 3 * _DAY)
+            .not_valid_after(now + days * _DAY)
         )
