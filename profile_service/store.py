@@ -52,7 +52,8 @@ class ActionLog:
     """
     What users did and declared since the store was made; durable when a method returns.
 
-    Safe for many threads of one process; other processes may open it read-only at the same time.
+    Safe for many threads, and for several processes that write, of which LMDB lets one at a time
+    (its lock outlives a writer that is killed); so nothing of the log is kept in memory.
 
     Args:
         folder: The LMDB environment, made if absent.
@@ -99,8 +100,6 @@ class ActionLog:
         except BaseException:
             self._environment.close()
             raise
-        # Asked by every read and few in number: kept in memory, read once.
-        self._erasures = self.erasures()
         self._writer = None if is_read_only else GroupCommit(self._transact)
 
     def close(self) -> None:
@@ -154,7 +153,6 @@ class ActionLog:
                 open_, self._databases, user_id, time_us=time_us, receipt_id=receipt_id
             )
         )
-        self._erasures[user_id] = done[0]
         return done
 
     def merge(
@@ -183,7 +181,7 @@ class ActionLog:
         Raises:
             Exhausted: If map or disk is full; then nothing has changed.
         """
-        erasure, action_count, declared_count = self._submit(
+        _, action_count, declared_count = self._submit(
             lambda open_: store_changes.merge_users(
                 open_,
                 self._databases,
@@ -193,8 +191,6 @@ class ActionLog:
                 receipt_id=receipt_id,
             )
         )
-        if erasure is not None:
-            self._erasures[source_id] = erasure
         return action_count, declared_count
 
     def describe(self, user_id: str, attributes: Attributes) -> None:
@@ -263,7 +259,8 @@ class ActionLog:
 
     def erasure_of(self, user_id: str) -> Erasure | None:
         """Return the last tombstone of a user, None without one."""
-        return self._erasures.get(user_id)
+        data = self._get("erasures", user_id.encode())
+        return codec.decode_erasure(data) if data is not None else None
 
     def erasures(self) -> dict[str, Erasure]:
         """Read all tombstones, by user, those that another process wrote meanwhile included."""
@@ -365,7 +362,7 @@ def _open_environment(folder: Path, map_bytes: int, *, is_read_only: bool) -> An
     if not is_read_only:
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        return lmdb.open(
+        environment = lmdb.open(
             str(folder),
             map_size=map_bytes,
             max_dbs=len(_DATABASES),
@@ -379,6 +376,8 @@ def _open_environment(folder: Path, map_bytes: int, *, is_read_only: bool) -> An
             f"the action log {folder} cannot be opened: {fault}",
             hint="restore it from a copy; if it was never used, remove the folder",
         ) from fault
+    environment.reader_check()  # pages that a killed process was reading may be used again
+    return environment
 
 
 @contextmanager

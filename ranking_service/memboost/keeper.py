@@ -78,8 +78,9 @@ class MemboostKeeper:
         self._clock = clock
         self._root = live_root / "memboost"
         self._reset_root = live_root / "memboost_resets"
-        self._own = EventLog(self._root / config.impression_log_name)
-        self._resets = EventLog(self._reset_root / config.impression_log_name)
+        name = config.own_name(config.impression_log_name)
+        self._own = EventLog(self._root / name)
+        self._resets = EventLog(self._reset_root / name)
         self._positions: dict[Path, int] = {}
         self._marks: deque[tuple[float, int]] = deque()
         self._day = Day()
