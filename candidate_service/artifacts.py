@@ -9,11 +9,13 @@ from typing import Any, Final, Protocol, TypeVar
 from candidate_service import catalogue
 from candidate_service.catalogue import Catalogue, open_catalogue
 from candidate_service.live.segment import LiveSegment
-from service_runtime.errors import Corrupted, NotReady
-from service_runtime.generations import Generation, GenerationStore, Live
-from service_runtime.manifest import read_manifest
+from service_runtime.errors import NotReady, Unavailable
+from service_runtime.generations import Generation, GenerationStore, Live, Manifest
+from service_runtime.telemetry import logger
 
 T = TypeVar("T")
+
+log = logger("candidate_service.artifacts")
 
 Listener = Callable[[str, str], None]
 
@@ -228,19 +230,22 @@ class Artifacts:
 
     def _switched(self, _: Generation, served: Served) -> None:
         self._follower.switched_to(served.live)
-        self._follower.trim(self.kept_positions())
+        try:
+            self._follower.trim(self.kept_positions())
+        except Unavailable as fault:  # the next catalogue trims
+            log.warning("live_log.not_trimmed", reason=str(fault))
 
     def kept_positions(self) -> dict[str, int]:
-        """Return up to where every generation knows the live logs that could serve again."""
+        """
+        Return up to where every generation knows the live logs that could serve again.
+
+        Raises:
+            Unavailable: An object store that may have further ones does not answer.
+        """
         known: list[Mapping[str, int]] = []
         for artifact in self._lives:
-            for generation_id in self._store.generations(artifact):
-                try:
-                    manifest = read_manifest(artifact, self._store.root / artifact / generation_id)
-                except Corrupted:
-                    continue  # it will not serve again
-                if "live_positions" in manifest.details:
-                    known.append(manifest.details["live_positions"])
+            for manifest in self._store.kept_manifests(artifact):
+                known += _positions(manifest)
         return _least(known)
 
     def _oldest_positions(self, positions: Mapping[str, int]) -> dict[str, int]:
@@ -249,7 +254,7 @@ class Artifacts:
         for live in self.lives():
             pair = live.snapshot()
             if pair is not None and live.artifact != catalogue.ARTIFACT:
-                known += _positions(pair[0])
+                known += _positions(pair[0].manifest)
         return _least(known)
 
     def _check(self, live: Live[Any]) -> None:
@@ -273,9 +278,9 @@ def _least(known: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: min(one[name] for one in known) for name in shared}
 
 
-def _positions(generation: Generation) -> list[Mapping[str, int]]:
+def _positions(manifest: Manifest) -> list[Mapping[str, int]]:
     """Return up to where an artifact knows the live logs; none if it does not say."""
-    details = generation.manifest.details
+    details = manifest.details
     return [details["live_positions"]] if "live_positions" in details else []
 
 

@@ -43,10 +43,9 @@ from candidate_service.sources.text_search import search_settings
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.access import Role
 from service_runtime.clock import system_clock
-from service_runtime.config import core_count
 from service_runtime.errors import NotReady
 from service_runtime.generation_metrics import GenerationMetrics
-from service_runtime.generations import GenerationStore, GenerationWatcher
+from service_runtime.generations import GenerationWatcher, open_generations
 from service_runtime.grpc_server import Server
 from service_runtime.telemetry import Metrics
 from service_runtime.vector_table import VectorTable
@@ -78,12 +77,12 @@ SPARE_THREAD_COUNT = 2
 def build(config: CandidateConfig) -> Server:
     """Wire the service. Opens what was built, starts nothing."""
     metrics = Metrics(NAME)
-    artifacts = Artifacts(GenerationStore(config.data_root / "generations"))
+    artifacts = Artifacts(open_generations(config.data_root, config.generations_url))
     GenerationMetrics(metrics, artifacts.lives)
     plugins = load_plugins(config.sources)
     retrieval = Retrieval(
         build_sources(plugins, SourceContext(config, artifacts, metrics)),
-        thread_count=config.source_thread_count or core_count() + SPARE_THREAD_COUNT,
+        thread_count=config.source_thread_count or config.cores() + SPARE_THREAD_COUNT,
         stuck_count_max=config.source_stuck_count_max,
         grace_s=config.source_grace_ms / 1000,
         clock=time.monotonic,
@@ -95,7 +94,8 @@ def build(config: CandidateConfig) -> Server:
     parts = build_parts(config, artifacts, retrieval, journal, filters, metrics)
     servicer = CandidateServicer(parts, call_limits(config))
     artifacts.follow(journal)
-    watcher = GenerationWatcher(artifacts.lives(), config.generation_poll_seconds)
+    periods = (config.generation_poll_seconds, config.fetch_seconds())
+    watcher = GenerationWatcher(artifacts.lives(), *periods)
 
     def add_services(server: grpc.Server) -> None:
         wire_grpc.add_CandidateServiceServicer_to_server(servicer, server)
@@ -235,7 +235,7 @@ def open_journal(
     return LiveJournal(
         JournalSettings(
             folder=config.data_root / live_journal.FOLDER,
-            log_name=config.live_log_name,
+            log_name=config.live_log_name and config.own_name(config.live_log_name),
             exported=exported_positions(config.data_root),
             poll_seconds=config.live_poll_ms / 1000,
             clock_us=lambda: round(clock() * 1e6),

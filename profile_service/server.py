@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +33,7 @@ from profile_service.user_export import export_users, users_folder
 from service_runtime.access import Role
 from service_runtime.clock import system_clock
 from service_runtime.generation_metrics import GenerationMetrics
-from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
+from service_runtime.generations import Generation, GenerationWatcher, Live, open_generations
 from service_runtime.grpc_server import Server
 from service_runtime.periodic import Periodic
 from service_runtime.telemetry import Metrics
@@ -54,7 +58,7 @@ ROLES = {
 def build(config: ProfileConfig) -> Server:
     """Wire the service. Opens files, starts no server."""
     metrics = Metrics(NAME)
-    generations = GenerationStore(config.data_root / "generations")
+    generations = open_generations(config.data_root, config.generations_url)
     log = ActionLog(
         live_folder(config.data_root),
         map_bytes=config.live_map_bytes,
@@ -66,19 +70,15 @@ def build(config: ProfileConfig) -> Server:
     profiles = Live(
         generations, generation_store.ARTIFACT, generation_store.FORMAT_VERSION, open_profiles
     )
-    watcher = GenerationWatcher(
-        [pins.catalogue, pins.vectors, profiles], config.generation_poll_seconds
-    )
+    lives: Sequence[Live[Any]] = (pins.catalogue, pins.vectors, profiles)
+    watcher = GenerationWatcher(lives, config.generation_poll_seconds, config.fetch_seconds())
     reader = Profiles(
         log,
         profiles,
         pins.get,
         config.rules(),
         online_action_count_max=config.online_action_count_max,
-        count_logged=lambda user_id: sum(
-            count_logged(folder(config.data_root), user_id)
-            for folder in (actions_folder, users_folder)
-        ),
+        count_logged=partial(_count_logged, config.data_root),
     )
     servicer = _servicer(config, reader, log, metrics)
     LogFigures(
@@ -88,13 +88,9 @@ def build(config: ProfileConfig) -> Server:
         watermark=lambda: _watermark(profiles),
         commit_count=lambda: log.commit_count,
     )
-    GenerationMetrics(metrics, lambda: [pins.catalogue, pins.vectors, profiles])
+    GenerationMetrics(metrics, lambda: lives)
 
-    def export_live() -> None:
-        export_actions(log, actions_folder(config.data_root), up_to=log.last_position())
-        export_users(log, users_folder(config.data_root))
-
-    export = Periodic("export-live", export_live, every_seconds=config.export_every_seconds)
+    export = _export(config, log)
 
     def warm_up() -> None:
         _compile_kernels(config)
@@ -118,6 +114,24 @@ def build(config: ProfileConfig) -> Server:
         subject_field="user_id",
     )
     return server
+
+
+def _export(config: ProfileConfig, log: ActionLog) -> Periodic:
+    """What writes the log to the data root now and then; one process of several does."""
+
+    def export_live() -> None:
+        export_actions(log, actions_folder(config.data_root), up_to=log.last_position())
+        export_users(log, users_folder(config.data_root))
+
+    export_seconds = config.export_every_seconds if config.process_number <= 1 else 0.0
+    return Periodic("export-live", export_live, every_seconds=export_seconds)
+
+
+def _count_logged(data_root: Path, user_id: str) -> int:
+    """How many exported rows name a user."""
+    return sum(
+        count_logged(folder(data_root), user_id) for folder in (actions_folder, users_folder)
+    )
 
 
 def _servicer(

@@ -37,9 +37,10 @@ from service_runtime.errors import NotReady
 from service_runtime.event_log import EventLog
 from service_runtime.generation_metrics import GenerationMetrics
 from service_runtime.generation_store import GenerationStore
+from service_runtime.generations import open_generations
 from service_runtime.grpc_client import channel_files, open_channel
 from service_runtime.grpc_server import Server
-from service_runtime.live import GenerationWatcher
+from service_runtime.live import GenerationWatcher, Polled
 from service_runtime.telemetry import Metrics
 
 NAME: Final = "ranking_service"
@@ -64,7 +65,7 @@ def build(config: RankingConfig) -> Server:
     """Wire the service: opens files, starts nothing but the impression log's thread."""
     metrics = Metrics(NAME)
     clock = system_clock(config.fixed_time)
-    store = GenerationStore(config.data_root / "generations")
+    store = open_generations(config.data_root, config.generations_url)
     artifacts = Artifacts(store)
     rankers, models = _models(store, config)
     shown_log, confirmed_log = _open_log(config, "impressions"), _open_log(config, "shown")
@@ -116,12 +117,17 @@ def build(config: RankingConfig) -> Server:
     )
     lives = (*artifacts.lives, rankers.live, shadow.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
-    watcher = GenerationWatcher((*lives, planner, pages, lately), config.generation_poll_seconds)
+    watcher = _watcher((*lives, planner, pages, lately), config)
     closing = [watcher.stop, *(channel.close for channel in channels)]
     closing += [shadow.close, impressions.close, memboost.close, servicer.close]
     return _server(
         config, servicer, metrics, _starts(artifacts, rankers, (memboost, shadow, watcher)), closing
     )
+
+
+def _watcher(polled: Sequence[Polled], config: RankingConfig) -> GenerationWatcher:
+    """What looks for new generations, and for what else is followed."""
+    return GenerationWatcher(polled, config.generation_poll_seconds, config.fetch_seconds())
 
 
 def _impressions(
@@ -235,7 +241,7 @@ def _server(
 
 def _open_log(config: RankingConfig, name: str) -> EventLog:
     """This process's own log of a kind."""
-    return EventLog(config.data_root / "live" / name / config.impression_log_name)
+    return EventLog(config.data_root / "live" / name / config.own_name(config.impression_log_name))
 
 
 def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:

@@ -10,12 +10,16 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's `.lock` (the folder is made); the kernel lets it go if the process dies."""
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder's `.lock` (the folder is made); the kernel lets it go if the process dies.
+
+    Raises:
+        BlockingIOError: Another process holds it, and we would not *wait*.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

@@ -18,7 +18,7 @@ class GenerationMetrics(Collector):
 
     `<service>_generation_ready{artifact}` 1 or 0; `_generation_as_of_seconds` and
     `_generation_creation_seconds` (Unix time: ages are `time() - …`); `_generation_swaps_total`;
-    `_generation_refusals_total`.
+    `_generation_refusals_total`; `_generation_fetch_failures_total` (object store).
 
     Args:
         metrics: Of the service.
@@ -44,6 +44,9 @@ class GenerationMetrics(Collector):
             f"{name}_swaps", "Generations taken into service.", labels=label
         )
         refusals = CounterMetricFamily(f"{name}_refusals", "Generations found bad.", labels=label)
+        failures = CounterMetricFamily(
+            f"{name}_fetch_failures", "Looks at the object store that failed.", labels=label
+        )
         for live in self._lives():
             at, snapshot = [live.artifact], live.snapshot()
             ready.add_metric(at, float(snapshot is not None))
@@ -53,4 +56,5 @@ class GenerationMetrics(Collector):
                 made.add_metric(at, manifest.creation_time_us / 1e6)
             swaps.add_metric(at, live.swap_count)
             refusals.add_metric(at, live.refused_count)
-        yield from (ready, as_of, made, swaps, refusals)
+            failures.add_metric(at, live.fetch_failure_count)
+        yield from (ready, as_of, made, swaps, refusals, failures)

@@ -11,6 +11,8 @@ beside the old one and swapped in when it has proved good. A bad one is refused 
 one serves.
 """
 
+from pathlib import Path
+
 from service_runtime.generation_folders import KEPT_COUNT
 from service_runtime.generation_store import Draft, Generation, GenerationStore
 from service_runtime.live import GenerationWatcher, Live
@@ -25,4 +27,20 @@ __all__ = [
     "GenerationWatcher",
     "Live",
     "Manifest",
+    "open_generations",
 ]
+
+
+def open_generations(data_root: Path, url: str = "") -> GenerationStore:
+    """
+    Return the store of a data root, with the object store behind it that a URL names ("" = none).
+
+    Raises:
+        ValueError: The URL is not understood.
+    """
+    if not url:
+        return GenerationStore(data_root / "generations")
+    from service_runtime.object_store import ObjectStore
+    from service_runtime.remote_generations import RemoteGenerations
+
+    return GenerationStore(data_root / "generations", RemoteGenerations(ObjectStore(url)))

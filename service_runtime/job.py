@@ -38,7 +38,7 @@ from service_runtime.clock import system_clock
 from service_runtime.config import ServiceConfig, load_config
 from service_runtime.disk_faults import disk_error, is_of_disk
 from service_runtime.errors import CorkboardError, InvalidRequest, ProcessFailed
-from service_runtime.generations import GenerationStore
+from service_runtime.generations import GenerationStore, open_generations
 from service_runtime.progress import ProgressView, SilentProgress, open_progress
 from service_runtime.telemetry import configure_logging, logger
 
@@ -117,7 +117,7 @@ class JobContext(Generic[ConfigT]):
     @cached_property
     def generations(self) -> GenerationStore:
         """Where artifacts are published."""
-        return GenerationStore(self.data_root / "generations")
+        return open_generations(self.data_root, self.config.generations_url)
 
     @cached_property
     def log(self) -> FilteringBoundLogger:

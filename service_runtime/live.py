@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from threading import Event, Lock, Thread
 from typing import Generic, Protocol, TypeVar
 
-from service_runtime.errors import Corrupted, NotReady
+from service_runtime.errors import CorkboardError, Corrupted, NotReady
 from service_runtime.generation_store import (
     Generation,
     GenerationStore,
@@ -57,6 +57,7 @@ class Live(Generic[T]):
         """
         self.artifact = artifact
         self.refused_count = 0
+        self.fetch_failure_count = 0
         self.swap_count = 0
         self._store = store
         self._format_version = format_version
@@ -67,6 +68,8 @@ class Live(Generic[T]):
         self._waiting = ""
         self._lock = Lock()
         self._live: tuple[Generation, T] | None = None
+        self._is_fetching = True
+        self.fetch()
         self.poll()
 
     def get(self) -> T:
@@ -127,6 +130,20 @@ class Live(Generic[T]):
         if self._on_swap is not None:
             self._on_swap(generation, value)
         return True
+
+    def fetch(self) -> None:
+        """Bring the folder to what is current in the object store; a failure is logged once."""
+        try:
+            self._store.fetch(self.artifact)
+        except (CorkboardError, OSError) as fault:
+            self.fetch_failure_count += 1
+            if self._is_fetching:
+                _log.error("generation.fetch_failed", artifact=self.artifact, reason=str(fault))
+            self._is_fetching = False
+        else:
+            if not self._is_fetching:
+                _log.info("generation.fetch_resumed", artifact=self.artifact)
+            self._is_fetching = True
 
     def reopen(self) -> None:
         """Open the generation that serves once more and swap the new value in; nothing if none."""
@@ -195,24 +212,47 @@ class Polled(Protocol):
 
 
 class GenerationWatcher:
-    """A thread that polls live artifacts in the given order: put what others need first."""
+    """
+    A thread that polls live artifacts in the given order: put what others need first.
 
-    def __init__(self, lives: Sequence[Polled], period: float) -> None:
-        """Remember what to poll and how many seconds to wait in between; `start` begins."""
+    A second one fetches from the object store, so that a slow one holds up no swap.
+    """
+
+    def __init__(self, lives: Sequence[Polled], period: float, fetch_period: float = 0) -> None:
+        """
+        Remember what to poll; `start` begins.
+
+        Args:
+            lives: What to poll.
+            period: Seconds between two polls, > 0.
+            fetch_period: Seconds between two looks at the object store; 0 = there is none.
+        """
         self._lives = tuple(lives)
         self._period = period
+        self._fetch_period = fetch_period
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="generation-watcher", daemon=True)
+        self._fetcher = Thread(target=self._fetch, name="generation-fetcher", daemon=True)
 
     def start(self) -> None:
         """Begin to poll; the first poll comes after one period."""
         self._thread.start()
+        if self._fetch_period > 0:
+            self._fetcher.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """End the threads; a download under way is left alone and swept by the next process."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def _fetch(self) -> None:
+        known = {live.artifact: live for live in self._lives if isinstance(live, Live)}
+        while not self._stopped.wait(self._fetch_period):
+            for live in known.values():
+                if self._stopped.is_set():
+                    return
+                live.fetch()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period):

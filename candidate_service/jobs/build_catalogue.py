@@ -109,6 +109,7 @@ def _publish_saves(context: JobContext[CandidateConfig], ids: IdTable, source: G
 def _previous(context: JobContext[CandidateConfig]) -> Catalogue | None:
     """Return the catalogue whose rows are kept, None before the first."""
     store = context.generations
+    store.fetch(catalogue.ARTIFACT)
     if not store.generations(catalogue.ARTIFACT):
         return None
     try:

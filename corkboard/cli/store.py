@@ -6,7 +6,7 @@ import typer
 
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot
 from corkboard.cli.output import out, print_json, since_us
-from service_runtime.errors import NotFound, ProcessFailed
+from service_runtime.errors import InvalidRequest, NotFound, ProcessFailed
 
 
 class NotPromoted(ProcessFailed):
@@ -42,6 +42,10 @@ def promote(data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False) ->
 def rollback(
     artifact: Annotated[str, typer.Argument(metavar="ARTIFACT", help="As status names it.")],
     data_root: DataRoot = DEFAULT_DATA_ROOT,
+    generations_url: Annotated[
+        str,
+        typer.Option(envvar="CORKBOARD_GENERATIONS_URL", help="The object store, if there is one."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Go back to the generation of ARTIFACT before the current one.
@@ -54,14 +58,18 @@ def rollback(
 
       corkboard rollback graph --data-root /srv/corkboard
     """
-    from service_runtime.generations import GenerationStore
+    from service_runtime.generations import open_generations
 
-    root = data_root / "generations"
-    known = sorted(path.name for path in root.glob("*") if path.is_dir())
+    try:
+        store = open_generations(data_root, generations_url)
+    except ValueError as error:
+        raise InvalidRequest(f"--generations-url {generations_url}: {error}") from error
+    found = [path.name for path in store.root.glob("*") if path.is_dir()]
+    known = sorted({*found, *(store.remote.store.folders() if store.remote else ())})
     if artifact not in known:
         hint = f"there are {', '.join(known)}" if known else "nothing has been built here"
-        raise NotFound(f"there is no artifact {artifact!r} in {root}", hint=hint)
-    generation = GenerationStore(root).roll_back(artifact)
+        raise NotFound(f"there is no artifact {artifact!r} in {store.root}", hint=hint)
+    generation = store.roll_back(artifact)
     if as_json:
         print_json({"artifact": artifact, "generation": generation.id})
         return
