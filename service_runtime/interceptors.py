@@ -115,7 +115,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._metrics = CallMetrics(
             metrics.service, metrics.registry, self._waiting_count, lambda: self._limit.count
         )
-        self._refusals = Refusals(name, self._metrics)
+        self._refusals = Refusals(name, self._metrics, self.lines)
 
     def intercept_service(
         self,
@@ -201,6 +201,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         seconds = context.time_remaining()
         if seconds is None or seconds > 1e9:  # none was set
             seconds = self._config.deadline_seconds
+        caller_var.set(context)
         deadline_var.set(time.monotonic() + min(seconds, self._config.deadline_seconds_max))
         if seconds <= 0:
             raise DeadlineExceeded("the deadline passed while the call waited for a worker")
@@ -209,6 +210,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         """Abort the call with the error's status (raises), unless the behavior aborted itself."""
         if type(error) is Exception and _code(context) != "OK":
             return str(_state(context).details() or "")
+        if isinstance(error, Abandoned):
+            return ""
         if not isinstance(error, CorkboardError):
             self._log.error("call.crashed", method=method, exc_info=error)
             error = Internal(f"internal error; request id {current_request_id()}")

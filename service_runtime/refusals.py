@@ -7,6 +7,7 @@ third of what the way through a thread pool costs.
 """
 
 import random
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from itertools import cycle
@@ -14,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from service_runtime.call_log import CallLog, CallNote
 from service_runtime.call_metrics import CallMetrics
 from service_runtime.errors import CorkboardError, Exhausted, Unavailable
 from service_runtime.grpc_errors import to_status
@@ -42,10 +44,12 @@ class Refusals:
     Args:
         name: Of the service, domain of its errors.
         metrics: Where refusals are counted.
+        lines: The log, which has them like other calls.
     """
 
-    def __init__(self, name: str, metrics: CallMetrics) -> None:
+    def __init__(self, name: str, metrics: CallMetrics, lines: CallLog) -> None:
         self._metrics = metrics
+        self._lines = lines
         spread = random.Random(0)
         waits = [RETRY_AFTER_SECONDS * spread.uniform(0.5, 1.5) for _ in range(STATUS_COUNT)]
         full: list[CorkboardError] = [
@@ -67,10 +71,13 @@ class Refusals:
             reason: Why.
         """
         statuses, metrics, pool = self._statuses[reason], self._metrics, _InPlace()
+        lines, why = self._lines, f"refused: {reason.value}"
 
         def refuse(_: object, context: grpc.ServicerContext) -> None:
             status: Any = next(statuses)
             metrics.refuse(method, status.code.name, reason)
+            peer = context.peer()
+            lines.add(CallNote(time.time(), method, status.code.name, 0.0, 0.0, peer, "", why))
             context.abort_with_status(status)
 
         # gRPC's only way to say who runs it.

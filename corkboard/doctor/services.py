@@ -27,7 +27,8 @@ class Page(NamedTuple):
     time: float
     """Unix seconds of the machine that it came from."""
     figures: Mapping[str, float]
-    """Sum over the series of each sample, by name without the service's in front."""
+    """By name without the service's in front; of several series (sources, processes) the sum of what
+    is counted and the largest of what is measured."""
 
 
 class Seen(NamedTuple):
@@ -177,5 +178,9 @@ def read_page(address: str, service: str, *, timeout_s: float = 5.0) -> Page:
     figures: dict[str, float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            figures[sample.name.removeprefix(f"{service}_")] += sample.value
+            name = sample.name.removeprefix(f"{service}_")
+            if name.endswith("_total"):
+                figures[name] += sample.value
+            else:
+                figures[name] = max(figures[name], sample.value)
     return Page(parsedate_to_datetime(date).timestamp(), figures)

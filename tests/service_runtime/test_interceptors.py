@@ -270,7 +270,7 @@ def health_of(server: Server) -> str:
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
-def test_overload_is_refused_at_once_and_probes_still_answer() -> None:
+def test_overload_is_refused_at_once_and_probes_still_answer(log: io.BytesIO) -> None:
     """With all workers busy and the queue full, callers hear so at once; health is not in line."""
     gate = Gate()
 
@@ -291,6 +291,9 @@ def test_overload_is_refused_at_once_and_probes_still_answer() -> None:
     assert health == "SERVING"
     assert "echo_requests_waiting 2.0" in page
     assert 'echo_requests_total{code="RESOURCE_EXHAUSTED",method="Echo"} 18.0' in page
+    told = {line["error"] for line in call_lines(log) if line["code"] == "RESOURCE_EXHAUSTED"}
+    assert told <= {"refused: queue_full", "refused: overload"}
+    assert told, "the log has no line of those that were turned away"
 
 
 def test_refusal_says_when_to_come_again() -> None:
