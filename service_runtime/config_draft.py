@@ -17,6 +17,9 @@ from service_runtime.errors import ProcessFailed
 COMMON_PREFIX = "CORKBOARD_"
 """Prefix of the variables that set a field of ServiceConfig in all services at once."""
 
+CLIENT_PREFIX = "CORKBOARD_CLIENT_"
+"""Prefix of the variables of client and command line, which services leave alone."""
+
 _SERVICE_LINK = regex(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_PROTO|_PORT|_ADDR)?)$"
 )
@@ -102,8 +105,9 @@ class Draft:
                 self._put(common[variable], self._parse(common[variable], text), where)
             elif variable.startswith(COMMON_PREFIX) and self.prefix != COMMON_PREFIX:
                 # Others use this prefix too: only what looks like a slip of the pen is a fault.
+                is_slip = variable not in common and not variable.startswith(CLIENT_PREFIX)
                 close = get_close_matches(variable, [*common], 1, cutoff=0.9)
-                if close and variable not in common:
+                if close and is_slip:
                     self._fault(variable, where, "", f"is unknown; did you mean {close[0]}?")
             elif self.prefix and variable.startswith(self.prefix):
                 name = variable.removeprefix(self.prefix).lower()

@@ -172,7 +172,12 @@ def test_foreign_variables_are_left_alone() -> None:
         "SHELF_SERVICE_PORT_50051_TCP_ADDR": "10.0.0.1",
     }
 
-    assert load(links | {"PATH": "/bin", "CORKBOARD_COLOR": "never"}) == ShelfConfig()
+    others = {
+        "PATH": "/bin",
+        "CORKBOARD_COLOR": "never",
+        "CORKBOARD_CLIENT_CA_FILE": "ca.crt",  # much like CORKBOARD_TLS_CLIENT_CA_FILE
+    }
+    assert load(links | others) == ShelfConfig()
 
 
 @pytest.mark.parametrize(
