@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -83,6 +83,7 @@ class ActionLog:
         self._sync_delay_s = sync_delay_s
         self._environment = _open_environment(folder, map_bytes, is_read_only=is_read_only)
         try:
+            store_faults.refuse_torn(folder, self._environment)
             self._databases: dict[str, Any] = {
                 name: self._environment.open_db(name.encode(), create=not is_read_only)
                 for name in _DATABASES
@@ -387,11 +388,8 @@ def open_for_jobs(data_root: Path, map_bytes: int) -> Iterator[ActionLog | None]
     if not (folder / "data.mdb").exists():
         yield None
         return
-    log = ActionLog(folder, map_bytes=map_bytes, is_read_only=True)
-    try:
+    with closing(ActionLog(folder, map_bytes=map_bytes, is_read_only=True)) as log:
         yield log
-    finally:
-        log.close()
 
 
 def live_folder(data_root: Path) -> Path:

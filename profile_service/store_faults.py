@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,33 @@ PANIC: Final = -30795
 """The root page could not be written: LMDB refuses everything until it is opened anew."""
 _DAMAGED: Final = frozenset({-30797, -30796, -30793})
 """A page is missing, is of the wrong kind, or the file is none of LMDB's."""
+
+
+def refuse_torn(folder: Path, environment: Any) -> None:
+    """
+    Refuse a log whose file was cut: LMDB would be killed by the first page that is not there.
+
+    A file may be a little short and whole (pages that were never written), so that a short one is
+    read through by another process.
+
+    Args:
+        folder: Of the log.
+        environment: LMDB's, just opened.
+
+    Raises:
+        Corrupted: If a page that is in use is missing.
+    """
+    file = folder / "data.mdb"
+    wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    length = file.stat().st_size
+    if length >= wanted:
+        return
+    reader = [sys.executable, "-m", "profile_service.live_copy", str(folder)]
+    if subprocess.run(reader, capture_output=True, check=False).returncode != 0:  # noqa: S603  our own module
+        raise Corrupted(
+            f"the action log {file} was cut: it has {length} bytes of {wanted}",
+            hint="restore live/profile from a backup; `corkboard restore` says how",
+        )
 
 
 def told(fault: Any, folder: Path, map_bytes: int) -> CorkboardError | None:
