@@ -108,6 +108,7 @@ class Upstream:
                 encode_ask(ask),
                 timeout_s=self._config.candidate_budget_ms / 1e3,
                 margin_s=self._config.own_reserve_ms / 1e3,
+                ends_with_caller=True,
             )
         except CorkboardError as fault:
             if isinstance(fault, InvalidRequest | NotFound) and not ask.filter.is_empty:

@@ -7,7 +7,9 @@ be reset. Work handed to another thread keeps it only through `contextvars.copy_
 
 import math
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 """Written by the interceptor only."""
@@ -17,6 +19,24 @@ traceparent_var: ContextVar[str] = ContextVar("traceparent", default="")
 """What goes with calls to other services so that they join the trace. Written by tracing."""
 deadline_var: ContextVar[float] = ContextVar("deadline", default=math.inf)
 """When the call's time is up, seconds of time.monotonic(). Written by the interceptor only."""
+
+
+class Caller(Protocol):
+    """Whoever waits for the answer; gRPC's context of a call is one."""
+
+    def is_active(self) -> bool:
+        """Whether anybody still waits."""
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Have something done when the call ends in any way; False if it has ended already."""
+
+
+class Abandoned(Exception):  # noqa: N818  what is the case, as in errors.py
+    """Nobody waits for the answer any more. No CorkboardError: no fallback should catch it."""
+
+
+caller_var: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""Who waits for the call. Written by the interceptor only."""
 
 
 def current_request_id() -> str:
@@ -35,3 +55,22 @@ def remaining_seconds(margin_s: float = 0.0) -> float:
         Seconds, never negative; infinite outside of a call.
     """
     return max(0.0, deadline_var.get() - time.monotonic() - margin_s)
+
+
+def stop_if_abandoned() -> None:
+    """
+    Look whether the caller has hung up; for work between two long steps.
+
+    Raises:
+        Abandoned: Nobody waits for the call being served any more.
+    """
+    caller = caller_var.get()
+    if caller is not None and not caller.is_active():
+        raise Abandoned
+
+
+def when_ended(callback: Callable[[], None]) -> None:
+    """Have *callback* run once when the call being served ends, from another thread, in any way."""
+    caller = caller_var.get()
+    if caller is not None and not caller.add_callback(callback):
+        callback()

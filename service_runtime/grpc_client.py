@@ -16,7 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from service_runtime.call_context import current_request_id, remaining_seconds, traceparent_var
+from service_runtime.call_context import (
+    Abandoned,
+    caller_var,
+    current_request_id,
+    remaining_seconds,
+    stop_if_abandoned,
+    traceparent_var,
+    when_ended,
+)
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import DeadlineExceeded
 from service_runtime.grpc_errors import from_rpc_error
@@ -156,6 +164,7 @@ def call(
     margin_s: float = 0.0,
     metadata: Sequence[tuple[str, str | bytes]] = (),
     wait_for_ready: bool = False,
+    ends_with_caller: bool = False,
 ) -> AnswerT:
     """
     Call another service and wait for its answer; inside a call of ours, within that one's time.
@@ -167,14 +176,20 @@ def call(
         margin_s: Seconds of that call's time to keep back for what comes after; >= 0.
         metadata: Sent along, with the request id and the trace of the call being served.
         wait_for_ready: Wait for a connection, up to the deadline, instead of failing at once.
+        ends_with_caller: Cancel it at once when the caller of the call being served hangs up.
+            Costs 0.1 to 0.3 ms of CPU (a thread of gRPC's), so for work that takes longer.
 
     Raises:
+        Abandoned: Nobody waits for the call being served any more.
         CorkboardError: What the other side raised, of the same family; Unavailable if it cannot be
             reached; DeadlineExceeded if time ran out, also before the call was sent.
     """
+    stop_if_abandoned()
     seconds = min(timeout_s, remaining_seconds(margin_s))
     if seconds <= 0:
         raise DeadlineExceeded("no time left to ask another service")
+    is_bound = ends_with_caller and caller_var.get() is not None
+    ask = _while_wanted(method) if is_bound else method
     sent = tuple(metadata)
     if request_id := current_request_id():
         sent = (*sent, (REQUEST_ID_KEY, request_id))
@@ -182,9 +197,24 @@ def call(
         if traceparent := traceparent_var.get():
             sent = (*sent, (TRACEPARENT_KEY, traceparent))
         try:
-            return method(request, timeout=seconds, metadata=sent, wait_for_ready=wait_for_ready)
+            return ask(request, timeout=seconds, metadata=sent, wait_for_ready=wait_for_ready)
         except grpc.RpcError as error:
+            stop_if_abandoned()
             raise from_rpc_error(error) from error
+
+
+def _while_wanted(method: Any) -> Any:
+    """The same method, cancelled when nobody waits for the call being served any more."""
+
+    def ask(request: Any, **options: Any) -> Any:
+        future = method.future(request, **options)
+        when_ended(future.cancel)
+        try:
+            return future.result()
+        except grpc.FutureCancelledError:
+            raise Abandoned from None
+
+    return ask
 
 
 def _name_of(method: Any) -> str:

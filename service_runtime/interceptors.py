@@ -25,6 +25,8 @@ from google.protobuf.message import DecodeError
 
 from service_runtime.access import FORWARDED_KEY, TOKEN_KEY, Access, Credentials, Role
 from service_runtime.call_context import (
+    Abandoned,
+    caller_var,
     current_request_id,
     deadline_var,
     remaining_seconds,
@@ -211,6 +213,10 @@ class CallInterceptor(grpc.ServerInterceptor):
         if type(error) is Exception and _code(context) != "OK":
             return str(_state(context).details() or "")
         if isinstance(error, Abandoned):
+            codes = grpc.StatusCode
+            code = codes.CANCELLED if remaining_seconds() > 0 else codes.DEADLINE_EXCEEDED
+            with contextlib.suppress(Exception):  # this is how abort returns
+                context.abort(code, "nobody waits for the answer any more")
             return ""
         if not isinstance(error, CorkboardError):
             self._log.error("call.crashed", method=method, exc_info=error)
