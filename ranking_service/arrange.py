@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ranking_service import rule_kernels
 from ranking_service.feature_context import FeatureContext
 from ranking_service.placement import near_recent, place_recent, share_places
-from ranking_service.plan import Plan
+from ranking_service.plan import DETERMINANTAL, Plan
 from ranking_service.pool import Candidates, Pool
 from ranking_service.query import Surface
 from ranking_service.scoring import Scored
@@ -23,6 +23,9 @@ from ranking_service.scoring import Scored
 DIVERSITY_WINDOW: Final = 4
 """Diversity chooses among so many times the limit, at least DIVERSITY_COUNT_MIN. Guess."""
 DIVERSITY_COUNT_MIN: Final = 100
+DETERMINANTAL_OWN_SHARE: Final = 0.01
+"""Part of a pin's variance that no other pin explains, so that copies of one another still have an
+order. Guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def arrange(
         draft.keep("score_min", scored.scores[draft.order] >= plan.score_min)
     draft.keep("duplicate", first_of_each(candidates.groups_of(pool.rows[draft.order])))
     if plan.diversity > 0:
-        diverse = diversified(draft.order, scored, pool, context, plan.diversity, limit)
+        diverse = diversified(draft.order, scored, pool, context, plan, limit)
         draft.put("diversity", diverse)
     if surface == Surface.HOME_FEED:
         draft.put("popular_share", share_places(draft.order, pool.is_led_by_popularity(), limit))
@@ -169,11 +172,11 @@ def diversified(
     scored: Scored,
     pool: Pool,
     context: FeatureContext,
-    diversity: float,
+    plan: Plan,
     limit: int,
 ) -> NDArray[np.intp]:
     """
-    Reorder the head of a list by maximal marginal relevance.
+    Reorder the head of a list by the plan's method of diversity.
 
     Relevance is the logit, spread over [0, 1] within the head; likeness is the cosine of the pins'
     vectors, 0 where one of them has none.
@@ -185,7 +188,12 @@ def diversified(
     spread = float(logits.max() - logits.min()) or 1.0
     relevances = (logits - logits.min()) / spread
     vectors = context.vectors_of(pool.rows[head])
-    places = rule_kernels.marginal_order(relevances, vectors, diversity, limit)
+    if plan.diversity_method == DETERMINANTAL:
+        places = rule_kernels.determinantal_order(
+            relevances, vectors, plan.diversity, limit, DETERMINANTAL_OWN_SHARE
+        )
+    else:
+        places = rule_kernels.marginal_order(relevances, vectors, plan.diversity, limit)
     return np.concatenate((head[places], order[head.size :]))
 
 

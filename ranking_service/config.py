@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from ranking_service.plan import MARGINAL, DiversityMethod
 from service_runtime.config import ServiceConfig
 
 
@@ -120,6 +121,10 @@ class RankingConfig(ServiceConfig):
     diversity: float = Field(
         0.0, ge=0, le=1, description="How unlike each other pins should be; 0 = by score alone."
     )
+    diversity_method: DiversityMethod = Field(
+        MARGINAL,
+        description="marginal: unlike the most alike pin before; determinantal: unlike all before.",
+    )
     rotation_rate: float = Field(
         0.0, ge=0, le=1, description="How much pins shown lately are held back; 0 = not at all."
     )
@@ -130,7 +135,7 @@ class RankingConfig(ServiceConfig):
         100_000,
         ge=0,
         le=10_000_000,
-        description="Users whose last 5,000 shown pins are kept for it, a file of 80 KB at most "
+        description="Users whose last 5,000 shown pins are kept for it, a file of 160 KB at most "
         "each; 0 = none. Guess.",
     )
     rotation_keep_seconds: float = Field(

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from ranking_service.conditions import Conditions
+
+DiversityMethod = Literal["marginal", "determinantal"]
+"""How pins are made unlike each other: by the most alike one before (maximal marginal relevance),
+or by all before together (determinantal point process)."""
+
+MARGINAL: Final = "marginal"
+DETERMINANTAL: Final = "determinantal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Plan:
     Attributes:
         scenario: The configuration that was used.
         diversity: How unlike each other pins should be, in [0, 1].
+        diversity_method: How that is brought about.
         rotation_rate: How much pins shown lately are held back, in [0, 1].
         rotation_seconds: How long lately is.
         is_rotating: Whether what is shown is kept in mind: some scenario, or the request, rotates.
@@ -68,6 +77,7 @@ class Plan:
 
     scenario: str = ""
     diversity: float = 0.0
+    diversity_method: DiversityMethod = MARGINAL
     rotation_rate: float = 0.0
     rotation_seconds: float = 7200.0
     is_rotating: bool = False

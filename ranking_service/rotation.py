@@ -13,7 +13,8 @@ from service_runtime.errors import Exhausted
 from service_runtime.telemetry import Metrics, logger
 
 SHOWN_COUNT_MAX: Final = 5000
-"""Shown pins of one user that are kept in mind, 16 bytes each: 100 answers of 50."""
+"""Shown pins of one user that are kept in mind, 16 bytes each: 100 answers of 50. A file is cut to
+them when it has twice as many, so that most answers only append."""
 
 FLOOR: Final = 1e-6
 """A pin shown this very moment keeps so much of its odds at a rate of 1."""
@@ -66,8 +67,13 @@ class ShownLately:
         shown["time"], shown["key"] = time, keys
         try:
             with self._files.locked(user_id) as file:
-                kept = np.concatenate((_read(file), shown))[-SHOWN_COUNT_MAX:]
-                replace_content(file, kept.tobytes(), time)
+                size = os.fstat(file).st_size
+                if size % _SHOWN.itemsize or size >= 2 * SHOWN_COUNT_MAX * _SHOWN.itemsize:
+                    kept = np.concatenate((_read(file), shown))[-SHOWN_COUNT_MAX:]
+                    replace_content(file, kept.tobytes(), time)
+                else:
+                    os.pwrite(file, shown.tobytes(), size)
+                    os.utime(file, (time, time))
         except Exhausted as fault:
             self._drop(fault)
 
@@ -103,10 +109,10 @@ class ShownLately:
 
 
 def _read(file: int) -> NDArray[np.void]:
-    """What an open file says; a torn end is left out."""
+    """The newest that an open file says; a torn end is left out."""
     content = os.pread(file, os.fstat(file).st_size, 0)
     whole = len(content) - len(content) % _SHOWN.itemsize
-    return np.frombuffer(content[:whole], _SHOWN)
+    return np.frombuffer(content[:whole], _SHOWN)[-SHOWN_COUNT_MAX:]
 
 
 def held_back(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ranking_service.conditions import Conditions
 from ranking_service.config import RankingConfig
-from ranking_service.plan import Plan, Promotion, Rule
+from ranking_service.plan import DiversityMethod, Plan, Promotion, Rule
 from ranking_service.query import Surface
 from service_runtime.errors import InvalidRequest
 
@@ -85,6 +85,7 @@ class Settings(BaseModel):
     model_config = _STRICT
 
     diversity: Share | None = None
+    diversity_method: DiversityMethod | None = None
     rotation_rate: Share | None = None
     rotation_seconds: Annotated[float | None, Field(ge=0, le=2_592_000)] = None
     owner_pin_count_max: Annotated[int | None, Field(ge=0, le=500)] = None
@@ -228,6 +229,7 @@ def plan_of(book: Book, config: RankingConfig, name: str, settings: Mapping[str,
     """
     plan: dict[str, Any] = {
         "diversity": config.diversity,
+        "diversity_method": config.diversity_method,
         "rotation_rate": config.rotation_rate,
         "rotation_seconds": config.rotation_seconds,
         "owner_pin_count_max": config.owner_pin_count_max,

@@ -410,15 +410,17 @@ class TestRotation:
         counts = [lately.count(user) for user in ("a", "b", "", "c")]
         forgotten = lately.forget("b")
         many = np.arange(1, 4001, dtype=np.uint64)
-        lately.note("c", many, NOW + DAY)
-        lately.note("c", many, NOW + DAY)
+        for _ in range(6):
+            lately.note("c", many, NOW + DAY)
         bounded = lately.count("c")
+        bytes_kept = max(file.stat().st_size for file in tmp_path.iterdir())
         assert not lately.poll()  # a day and a bit: c is kept
 
         assert counts == [0, 1, 0, 1]
         assert forgotten == 1
         assert lately.count("b") == 0
         assert bounded == 5000
+        assert bytes_kept <= 16 * (2 * 5000 + 4000)
 
 
 class TestPromotions:
