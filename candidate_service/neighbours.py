@@ -73,12 +73,21 @@ class NeighbourCache:
         miss_count: Answers that were searched for.
     """
 
-    def __init__(self, index: VectorIndex, answer_count_max: int) -> None:
-        """Start empty; the answer that was used longest ago goes first. 0 remembers nothing."""
+    def __init__(
+        self,
+        index: VectorIndex,
+        answer_count_max: int,
+        on_lookup: Callable[[int, int], None] = lambda _, __: None,
+    ) -> None:
+        """Start empty; the answer that was used longest ago goes first. 0 remembers nothing.
+
+        *on_lookup* is told how many answers were remembered, and how many were not.
+        """
         self.index = index
         self.hit_count = 0
         self.miss_count = 0
         self._answer_count_max = answer_count_max
+        self._on_lookup = on_lookup
         self._answers: OrderedDict[Hashable, Neighbours] = OrderedDict()
         self._plans: OrderedDict[Hashable, FilterPlan] = OrderedDict()
         self._lock = Lock()
@@ -105,6 +114,7 @@ class NeighbourCache:
             missing = [at for at, answer in enumerate(answers) if answer is None]
             self.hit_count += len(keys) - len(missing)
             self.miss_count += len(missing)
+        self._on_lookup(len(keys) - len(missing), len(missing))
         if missing:
             found = self.search(self.index.vectors[rows[missing]], count, shared)
             with self._lock:
@@ -151,12 +161,17 @@ class NeighbourCache:
             self._answers.popitem(last=False)
 
 
-def cached(index: Callable[[], VectorIndex], answer_count_max: int) -> Callable[[], NeighbourCache]:
+def cached(
+    index: Callable[[], VectorIndex],
+    answer_count_max: int,
+    on_lookup: Callable[[int, int], None] = lambda _, __: None,
+) -> Callable[[], NeighbourCache]:
     """Return what gives the cache of the index that serves now; a new index begins an empty one.
 
     Args:
         index: Gives the index, or raises NotReady.
         answer_count_max: Neighbour lists kept.
+        on_lookup: See NeighbourCache.
     """
     caches: dict[str, NeighbourCache] = {}
     lock = Lock()
@@ -167,7 +182,7 @@ def cached(index: Callable[[], VectorIndex], answer_count_max: int) -> Callable[
             with lock:
                 cache = caches.get("")
                 if cache is None or cache.index is not serving:
-                    cache = caches[""] = NeighbourCache(serving, answer_count_max)
+                    cache = caches[""] = NeighbourCache(serving, answer_count_max, on_lookup)
         return cache
 
     return current

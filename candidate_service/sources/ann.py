@@ -254,11 +254,16 @@ def _make(context: SourceContext) -> AnnSource:
     config = context.config
 
     index = context.artifacts.add(vector_index.ARTIFACT, vector_index.FORMAT_VERSIONS, open_index)
-    neighbours = cached(index, config.ann_cached_answer_count)
-    remembered = context.metrics.gauge(
-        "ann_remembered_ratio", "Share of neighbour lists answered from memory."
+    lists = context.metrics.counter(
+        "neighbour_lists", "Neighbour lists answered from memory and from the index.", ["origin"]
     )
-    remembered.set_function(lambda: _hit_ratio(neighbours))
+    remembered, searched = lists.labels("memory"), lists.labels("index")
+
+    def count(hits: int, misses: int) -> None:
+        remembered.inc(hits)
+        searched.inc(misses)
+
+    neighbours = cached(index, config.ann_cached_answer_count, count)
     sampled = context.metrics.histogram(
         "ann_sampled_recall",
         "Share of the true nearest pins found, sampled under the filters in use.",
@@ -282,13 +287,6 @@ def _board_reader(walker: Callable[[], Walker]) -> PinsOfBoard:
         return np.asarray(pins[offsets[row] : offsets[row + 1]])
 
     return pins_of_board
-
-
-def _hit_ratio(neighbours: Callable[[], NeighbourCache]) -> float:
-    try:
-        return neighbours().hit_ratio
-    except NotReady:
-        return 0.0
 
 
 PLUGIN: Final = SourcePlugin(NAME, _make, candidate_count=400, live_part=lambda _: LiveVectors())
