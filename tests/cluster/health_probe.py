@@ -54,4 +54,7 @@ def is_serving(port: int, timeout_s: float = 5.0) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_serving(int(sys.argv[1])) else 1)
+    try:
+        sys.exit(0 if is_serving(int(sys.argv[1])) else 1)
+    except OSError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

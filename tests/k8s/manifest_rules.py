@@ -126,10 +126,21 @@ def _pod(one: Manifest, template: dict[str, Any], manifests: list[Manifest]) -> 
         drain = 3 + 15
         if spec.get("terminationGracePeriodSeconds", 30) <= drain:
             yield f"it is killed before it has drained for {drain} s"
+    yield from _nested_places(spec)
     yield from _volumes(spec.get("volumes", []), manifests)
     for container in containers(template):
         for fault in _container(container, {*volumes, *claims}, manifests):
             yield f"{container['name']}: {fault}"
+
+
+def _nested_places(spec: dict[str, Any]) -> Iterator[Fault]:
+    """A place inside another volume must be made by our user, or the run-time makes it as root."""
+    made = {place for one in spec.get("initContainers", []) for place in one.get("command", [])[2:]}
+    for container in spec["containers"]:
+        paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+        for path in paths:
+            if any(path.startswith(f"{outer}/") for outer in paths) and path not in made:
+                yield f"no init container makes {path}, so root would own it and what is around it"
 
 
 def _volumes(volumes: list[dict[str, Any]], manifests: list[Manifest]) -> Iterator[Fault]:
