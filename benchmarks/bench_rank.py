@@ -72,6 +72,11 @@ def make_context(folder: Path, pins: int, dimension: int, seed: int) -> FeatureC
         codes = rng.integers(0, words, pins).astype(np.int32)
         return CodedColumn(codes, {str(word): word for word in range(words)})
 
+    contents = []
+    for _ in range(2):  # texts and pictures
+        table = rng.standard_normal((pins, dimension)).astype(np.float32)
+        contents.append(table / np.linalg.norm(table, axis=1, keepdims=True))
+
     catalogue = Catalogue(
         pin_ids=IdTable.build([f"pin-{row}" for row in range(pins)], folder / "ids"),
         languages=coded(20),
@@ -90,6 +95,8 @@ def make_context(folder: Path, pins: int, dimension: int, seed: int) -> FeatureC
         geometry=VectorGeometry.of(vectors),
         words=PinWords(word_offsets, word_codes, {str(code): code for code in range(20_000)}),
         audience=Audience(rng.standard_normal((pins, 3)).astype(np.float32), {}),
+        text_vectors=contents[0],
+        visual_vectors=contents[1],
     )
     world = World(
         catalogue=catalogue,
@@ -166,6 +173,8 @@ def bare_features(pool: Pool, context: FeatureContext) -> Callable[[], Any]:
         (catalogue.topic_offsets, catalogue.topic_codes, catalogue.topic_count),
         (words.offsets, words.codes, words.code_count),
     ]
+    contents = [table for table in (side.text_vectors, side.visual_vectors) if table is not None]
+    beside = np.concatenate([query, context.medoid_rows[:8], context.session_rows])
     ones = np.ones(1, np.float32)
     columns = np.arange(len(SOURCES))
     out = np.empty((len(pool), len(FEATURE_NAMES)), np.float32)
@@ -182,6 +191,11 @@ def bare_features(pool: Pool, context: FeatureContext) -> Callable[[], Any]:
         overlap_kernels.nearest(cosines, 0, 16, context.importances)
         overlap_kernels.closest(cosines, 20, 23)
         overlap_kernels.closest(cosines, 23, 73)
+        for content in contents:
+            kernels.has_vector(content, rows)
+            found = kernels.cosines(content, rows, content[beside])
+            overlap_kernels.closest(found, 1, 9)
+            overlap_kernels.closest(found, 9, 12)
         table = overlap_kernels.board_overlap(together, starts, *edges, BOARDS_PER_PIN_MAX)
         overlap_kernels.overlap_scores(
             rows, *table, starts, *edges, graph.board_offsets, BOARDS_PER_PIN_MAX

@@ -99,7 +99,9 @@ class FeatureContext:
         vectors = self.world.vectors
         assert vectors is not None
         known, young = self.split(rows, len(vectors))
-        found = np.where(known[:, None] >= 0, vectors[known], np.float32(0.0))
+        found = np.asarray(vectors[known])
+        if (known < 0).any():
+            found[known < 0] = 0.0
         if self.world.live is not None and (young >= 0).any():
             found[young >= 0] = self.world.live.vectors[young[young >= 0]]
         return found

@@ -178,16 +178,18 @@ def _fill_vectors(out: NDArray[np.float32], pool: Pool, context: FeatureContext)
 
 def _targets(context: FeatureContext) -> dict[str, NDArray[np.float32]]:
     """The vectors that candidates are compared with, by what they are; none that is empty."""
-    groups: dict[str, NDArray[np.float32]] = {}
-    singles = np.array([context.query_row, *context.last_rows], np.int32)
-    for place in np.flatnonzero(singles >= 0).tolist():
-        groups[_SINGLES[place]] = context.vectors_of(singles[place : place + 1])
-    if context.medoid_rows.size:
-        groups["medoids"] = context.vectors_of(context.medoid_rows)
-    if context.session_rows.size:
-        groups["session"] = context.vectors_of(context.session_rows)
-    if context.history_rows.size:
-        own = context.vectors_of(context.history_rows)
+    singles = zip(_SINGLES, (context.query_row, *context.last_rows), strict=True)
+    rows = {name: np.array([row], np.int32) for name, row in singles if row >= 0}
+    rows |= {"medoids": context.medoid_rows, "session": context.session_rows}
+    rows |= {"own": context.history_rows}
+    rows = {name: some for name, some in rows.items() if some.size}
+    if not rows:
+        return {}
+    ends = np.cumsum([some.size for some in rows.values()])
+    fetched = np.split(context.vectors_of(np.concatenate(list(rows.values()))), ends[:-1])
+    groups = dict(zip(rows, fetched, strict=True))
+    if "own" in groups:
+        own = groups.pop("own")
         own = own[(own != 0).any(axis=1)]
         if len(own):
             geometry = context.world.side.geometry
@@ -235,7 +237,9 @@ def _fill_history(out: NDArray[np.float32], pool: Pool, context: FeatureContext)
         return
     rows, _ = context.split(pool.rows, len(statistics.counts))
     is_known = rows >= 0
-    counts = np.where(is_known[:, None], statistics.counts[rows], np.float32(0.0))
+    counts = np.asarray(statistics.counts[rows])
+    if not is_known.all():
+        counts[~is_known] = 0.0
     out[:, first : first + len(STATISTIC_COUNTS)] = np.log1p(counts)
     decayed = {name: counts[:, STATISTIC_COUNTS.index(name)] for name in _DECAYED}
     total = RATE_OFFSET + _sum(decayed.values())
@@ -263,12 +267,13 @@ def _fill_pin(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> 
     audience = context.world.side.audience
     if audience is not None and len(audience.lifts):
         known, _ = context.split(pool.rows, len(audience.lifts))
+        lifts = audience.lifts[known]
         for group, column in zip(
             ("language", "country", "segment"), context.group_columns, strict=True
         ):
             if column >= 0:
-                lifts = np.where(known >= 0, audience.lifts[known, column], np.float32(0.0))
-                _put(out, f"audience_{group}", lifts)
+                told = np.where(known >= 0, lifts[:, column], np.float32(0.0))
+                _put(out, f"audience_{group}", told)
 
 
 def _fill_topics(out: NDArray[np.float32], pool: Pool, context: FeatureContext) -> None:

@@ -201,13 +201,7 @@ class Pool:
 
         It is the one behind the best rank among the sources that start from a pin.
         """
-        if not self.sources:
-            return np.full(len(self), -1, np.int32)
-        has_query = self.query_indexes >= 0
-        ranks = np.where(has_query, self.ranks, np.iinfo(np.int32).max)
-        best = ranks.argmin(axis=1)[:, None]
-        behind: NDArray[np.int32] = np.take_along_axis(self.query_indexes, best, axis=1)[:, 0]
-        return behind
+        return pool_kernels.query_of_best_rank(self.ranks, self.query_indexes)
 
 
 def merge(candidates: Candidates, *, excluded_rows: NDArray[np.int32]) -> Pool:

@@ -87,3 +87,27 @@ def spread_lists(
                 spread_scores[places[i], k] = scores[i]
                 spread_queries[places[i], k] = query_indexes[i]
     return ranks, spread_scores, spread_queries
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def query_of_best_rank(
+    ranks: NDArray[np.int32], query_indexes: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """
+    Query index of each row in the list that ranks it best among those that have one.
+
+    Args:
+        ranks: int32[n, s]; read only where there is a query index.
+        query_indexes: int32[n, s]; -1 = none.
+
+    Returns:
+        int32[n]; -1 where no list has one. Of equal ranks the first list counts.
+    """
+    result = np.full(ranks.shape[0], -1, np.int32)
+    for i in range(ranks.shape[0]):
+        best = np.iinfo(np.int32).max
+        for k in range(ranks.shape[1]):
+            if query_indexes[i, k] >= 0 and ranks[i, k] < best:
+                best = ranks[i, k]
+                result[i] = query_indexes[i, k]
+    return result
