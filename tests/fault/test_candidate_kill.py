@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -22,17 +19,14 @@ from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from corkboard.candidate.v1 import candidate_service_pb2_grpc as wire_grpc
 from service_runtime.generations import GenerationStore
 from tests.candidate_service.world import make_context, write_pins, write_saves
+from tests.fault.nursery import start_job, start_service
+from tests.fault.rounds import kill_rounds, log_seed
 
-SERVICE_KILLS = 4
-JOB_KILLS = 5
+KILLS = kill_rounds(4)
 WRITERS = 3
-SETTINGS = {
-    "port": 0,
-    "metrics_port": 0,
-    "log_level": "error",
-    "sources": '["popular"]',
-    "generation_poll_seconds": 0.1,
-}
+JOB_SHARE = 0.25
+"""Of the rounds in which generations are built meanwhile; in the first one always."""
+SETTINGS = {"sources": '["popular"]', "generation_poll_seconds": 0.1}
 
 
 @dataclass
@@ -46,7 +40,7 @@ class Told:
     unsure: set[str] = field(default_factory=set)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_every_acknowledged_change_survives_kill_9_and_is_counted_once(tmp_path: Path) -> None:
     """
     Writers add, change, delete and save while generations are exported, built and swapped in.
@@ -58,10 +52,10 @@ def test_every_acknowledged_change_survives_kill_9_and_is_counted_once(tmp_path:
     write_saves(tmp_path, [("board", "imported")])
     told = [Told() for _ in range(WRITERS)]
     run_jobs(tmp_path)
-    dice = random.Random(7)
-    for kill in range(SERVICE_KILLS):
-        process, port = start(tmp_path)
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    dice = log_seed("kill -9 of candidate_service")
+    for kill in range(KILLS):
+        process, channel = start_service("candidate_service", tmp_path, **SETTINGS)
+        with channel:
             stub = wire_grpc.CandidateServiceStub(channel)
             for one in told:
                 check_served(stub, one)
@@ -71,20 +65,19 @@ def test_every_acknowledged_change_survives_kill_9_and_is_counted_once(tmp_path:
             ]
             for writer in writers:
                 writer.start()
-            run_jobs(tmp_path)
-            time.sleep(0.3 * dice.random())  # the swap may or may not have happened
+            if builds := kill == 0 or dice.random() < JOB_SHARE:
+                run_jobs(tmp_path)
+            time.sleep(0.05 + 0.3 * dice.random())  # the swap may or may not have happened
             process.kill()
-            process.wait()
             for writer in writers:
                 writer.join()
-        if kill + 1 < SERVICE_KILLS:
+        if builds:
             kill_job(tmp_path, dice.choice(("export_changes", "build_catalogue")), dice)
-    for _ in range(JOB_KILLS - SERVICE_KILLS + 1):
-        kill_job(tmp_path, "export_changes", dice)
+    kill_job(tmp_path, "export_changes", dice)
 
     run_jobs(tmp_path)
 
-    assert sum(len(one.titles) for one in told) > 20 * SERVICE_KILLS
+    assert sum(len(one.titles) for one in told) > 5 * KILLS
     check_folded(tmp_path, told)
 
 
@@ -160,21 +153,9 @@ def run_jobs(root: Path) -> None:
 
 def kill_job(root: Path, job: str, dice: random.Random) -> None:
     """Start a job and kill it somewhere in its work."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            f"candidate_service.jobs.{job}",
-            "--data-root",
-            str(root),
-            "--quiet",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(0.7 + 0.8 * dice.random())
+    process = start_job(f"candidate_service.jobs.{job}", root, as_of=time.time())
+    time.sleep(0.4 * dice.random())
     process.kill()
-    process.wait()
 
 
 def newest_catalogue(root: Path) -> Catalogue:
@@ -193,16 +174,3 @@ def exported_saves(root: Path) -> dict[str, list[tuple[str, str]]]:
         found.setdefault(row["save_id"], []).append((row["board_id"], row["pin_id"]))
     context.close()
     return found
-
-
-def start(root: Path) -> tuple[subprocess.Popen[str], int]:
-    """Start a real process."""
-    settings = {**SETTINGS, "data_root": root}
-    arguments = [part for name in settings for part in ("--set", f"{name}={settings[name]}")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "candidate_service", *arguments], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, "the service did not start"
-    return process, int(json.loads(line)["port"])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,25 +12,29 @@ import pytest
 from corkboard.profile.v1 import profile_service_pb2 as pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as pb_grpc
 from profile_service.store import live_folder
+from tests.fault.nursery import start_service
+from tests.fault.rounds import kill_rounds, log_seed
 from tests.profile_service.worlds import message, open_log
 
-KILLS = 20
+KILLS = kill_rounds(8)
 WRITERS = 4
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_every_acknowledged_action_survives_kill_9(tmp_path: Path) -> None:
     """
-    Twenty times four writers send batches until the process is killed.
+    Again and again four writers send batches until the process is killed.
 
     After each restart and at the end every acknowledged action is there, none twice, and a batch
     that was not acknowledged is there whole or not at all.
     """
     acknowledged: set[str] = set()
     sent: dict[str, list[str]] = {}
+    dice = log_seed("kill -9 of profile_service")
     for kill in range(KILLS):
-        process, port = _start(tmp_path)
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        # A slow disk makes kills hit open transactions.
+        process, channel = start_service("profile_service", tmp_path, sync_delay_seconds=0.002)
+        with channel:
             stub = pb_grpc.ProfileServiceStub(channel)
             survivors = _recorded(stub)
             assert acknowledged <= survivors
@@ -43,9 +44,8 @@ def test_every_acknowledged_action_survives_kill_9(tmp_path: Path) -> None:
             ]
             for writer in writers:
                 writer.start()
-            time.sleep(0.05 + 0.01 * kill)  # the moment of the kill wanders through the writing
+            time.sleep(0.02 + 0.2 * dice.random())
             process.kill()
-            process.wait()
             for writer in writers:
                 writer.join()
 
@@ -56,25 +56,6 @@ def test_every_acknowledged_action_survives_kill_9(tmp_path: Path) -> None:
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
     assert all(set(batch) <= set(found) or not set(batch) & set(found) for batch in sent.values())
-
-
-def _start(root: Path) -> tuple[subprocess.Popen[str], int]:
-    """A real process with an own store; a slow disk makes kills hit open transactions."""
-    settings = {
-        "data_root": root,
-        "port": 0,
-        "metrics_port": 0,
-        "log_level": "error",
-        "sync_delay_seconds": 0.002,
-    }
-    arguments = [part for name in settings for part in ("--set", f"{name}={settings[name]}")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "profile_service", *arguments], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, "the service did not start"
-    return process, int(json.loads(line)["port"])
 
 
 def _write(
