@@ -64,12 +64,6 @@ class PoolConfig(ServiceConfig):
     pin2vec_list_count: int = Field(
         200, ge=1, le=10_000, description="Near and next pins prepared for each, 8 bytes each."
     )
-    pin2vec_exact_count_max: int = Field(
-        50_000,
-        ge=0,
-        le=10_000_000,
-        description="With more pins a graph finds the lists, not all pairs. Measured.",
-    )
     pin2vec_fade: float = Field(
         0.5, gt=0, le=1, description="Each older save of a session counts so much less. Measured."
     )

@@ -9,11 +9,8 @@ how often it is foreseen.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +22,6 @@ from candidate_service.config import CandidateConfig
 from candidate_service.facts import open_facts
 from candidate_service.held_out import Foreseen, judge_next
 from candidate_service.imported import open_actions, open_saves
-from candidate_service.index_settings import IndexSettings
 from candidate_service.pin2vec import Pin2Vec, Prepared, Sequences, Trained
 from candidate_service.pin2vec_lists import near_pins, next_pins
 from service_runtime.job import JobContext, JobFailed, run_job
@@ -153,31 +149,12 @@ def _kept_out(sequences: Sequences, rng: np.random.Generator) -> NDArray[np.int6
 
 
 def _lists(context: JobContext[CandidateConfig], trained: Trained) -> tuple[Prepared, Prepared]:
-    config = context.config
-    settings = IndexSettings(
-        exact_count_max=config.pin2vec_exact_count_max, thread_count=config.index_thread_count
-    )
     advance = context.progress("pin2vec: lists", total=2 * len(trained.inputs))
-    spill_folder = context.batch.spill_folder or context.data_root / "spill"
-    spill_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="pin2vec-", dir=spill_folder))
-    count = config.pin2vec_list_count
-    try:
-        near, following = (
-            prepare(
-                trained,
-                count,
-                folder,
-                settings,
-                rng=context.rng,
-                advance=advance,
-                threads=context.engine.threads,
-            )
-            for prepare in (near_pins, next_pins)
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return near, following
+    count, threads = context.config.pin2vec_list_count, context.engine.threads
+    return (
+        near_pins(trained, count, advance=advance, threads=threads),
+        next_pins(trained, count, advance=advance, threads=threads),
+    )
 
 
 def _judge(opened: Pin2Vec, sequences: Sequences, kept_out: NDArray[np.int64]) -> Foreseen:

@@ -6,12 +6,13 @@ import dataclasses
 import math
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from candidate_service import pin2vec, pin2vec_kernels
-from candidate_service.index_settings import IndexSettings
+from candidate_service import pin2vec, pin2vec_kernels, pin2vec_lists
 from candidate_service.pin2vec import (
     Pin2Vec,
     Pin2VecSettings,
@@ -108,7 +109,7 @@ def test_alias_table_draws_in_proportion() -> None:
 
 
 @pytest.mark.parametrize("is_elu", [False, True])
-def test_pins_of_a_topic_become_neighbours(tmp_path: Path, is_elu: bool) -> None:  # noqa: FBT001
+def test_pins_of_a_topic_become_neighbours(is_elu: bool) -> None:  # noqa: FBT001
     """Eight topics of six pins: the five nearest of each pin are those of its topic."""
     settings = dataclasses.replace(SMALL, is_elu=is_elu)
 
@@ -117,9 +118,6 @@ def test_pins_of_a_topic_become_neighbours(tmp_path: Path, is_elu: bool) -> None
     near = near_pins(
         trained,
         5,
-        tmp_path,
-        IndexSettings(exact_count_max=100),
-        rng=np.random.default_rng(0),
         advance=lambda _: None,
     )
     assert trained.pair_count > 10_000
@@ -127,7 +125,7 @@ def test_pins_of_a_topic_become_neighbours(tmp_path: Path, is_elu: bool) -> None
     assert (topics[near.indexes] == topics[:, None]).mean() > 0.98
 
 
-def test_what_follows_is_foreseen(tmp_path: Path) -> None:
+def test_what_follows_is_foreseen() -> None:
     """Pin 2k is always followed by 2k + 1, then by anything: after 2k comes 2k + 1."""
     rng = np.random.default_rng(5)
     sessions = [
@@ -140,9 +138,6 @@ def test_what_follows_is_foreseen(tmp_path: Path) -> None:
     following = next_pins(
         trained,
         3,
-        tmp_path,
-        IndexSettings(exact_count_max=100),
-        rng=np.random.default_rng(0),
         advance=lambda _: None,
     )
 
@@ -205,35 +200,40 @@ def test_nothing_to_learn() -> None:
     assert len(trained.priors) == 0
 
 
-def test_lists_through_a_graph_find_what_all_pairs_find(tmp_path: Path) -> None:
-    """300 pins: nine tenths of the near and of the next pins are the same."""
+@hypothesis.settings(deadline=None, max_examples=15)
+@hypothesis.given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 20))
+def test_lists_are_those_of_sorting_everything(seed: int, pin_count: int, list_count: int) -> None:
+    """Over several tiles of sources and any number of threads; whole numbers, so scores tie."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs = rng.integers(-2, 3, (2, pin_count, 3)).astype(np.float32)
+    priors = rng.integers(-1, 2, pin_count).astype(np.float32)
+    trained = Trained(inputs, outputs, priors, 0)
+
+    found = next_pins(trained, list_count, advance=lambda _: None, threads=2)
+
+    logits = inputs @ outputs.T + priors
+    for pin in range(pin_count):
+        expected = sorted(set(range(pin_count)) - {pin}, key=lambda to: (-logits[pin, to], to))
+        indexes, scores = found.of(pin)
+        assert indexes.tolist() == expected[:list_count]
+        assert scores.tolist() == logits[pin, expected[:list_count]].tolist()
+
+
+def test_lists_over_several_tiles_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the tiles, the same lists."""
     rng = np.random.default_rng(2)
-    centres = rng.normal(size=(2, 30, 16))
-    topics = np.arange(300) % 30
-    inputs, outputs = (centres[:, topics] + rng.normal(0, 0.3, (2, 300, 16))).astype(np.float32)
-    trained = Trained(inputs, outputs, rng.normal(0, 0.3, 300).astype(np.float32), 0)
+    vectors = rng.normal(size=(300, 8)).astype(np.float32)
+    trained = Trained(vectors, vectors, np.zeros(300, np.float32), 0)
 
-    for prepare in (near_pins, next_pins):
-        exact, searched = (
-            prepare(
-                trained,
-                10,
-                tmp_path,
-                IndexSettings(exact_count_max=most),
-                rng=np.random.default_rng(0),
-                advance=lambda _: None,
-            )
-            for most in (1000, 10)
-        )
-        shared = [
-            len(np.intersect1d(one, other)) / 10
-            for one, other in zip(exact.indexes, searched.indexes, strict=True)
-        ]
-        assert np.mean(shared) > 0.9
-        assert not (searched.indexes == np.arange(300)[:, None]).any()
+    whole = near_pins(trained, 10, advance=lambda _: None)
+    monkeypatch.setattr(pin2vec_lists, "TARGET_TILE", 7)
+    tiled = near_pins(trained, 10, advance=lambda _: None)
+
+    np.testing.assert_array_equal(whole.indexes, tiled.indexes)
+    np.testing.assert_allclose(whole.scores, tiled.scores, rtol=1e-5)
 
 
-def test_exact_lists_are_sorted_and_end_where_pins_end(tmp_path: Path) -> None:
+def test_exact_lists_are_sorted_and_end_where_pins_end() -> None:
     """Three pins have two neighbours each, best first, and the rest of a row says so."""
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1]], np.float32)
     trained = Trained(vectors, vectors, np.zeros(3, np.float32), 0)
@@ -241,9 +241,6 @@ def test_exact_lists_are_sorted_and_end_where_pins_end(tmp_path: Path) -> None:
     near = near_pins(
         trained,
         4,
-        tmp_path,
-        IndexSettings(),
-        rng=np.random.default_rng(0),
         advance=lambda _: None,
     )
 

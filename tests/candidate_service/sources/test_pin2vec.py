@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
 from candidate_service.candidate import CandidateQuery, CandidateSource
-from candidate_service.index_settings import IndexSettings
 from candidate_service.pin2vec import Pin2Vec, Pin2VecSettings, Sequences, fit
 from candidate_service.pin2vec_lists import near_pins, next_pins
 from candidate_service.sources.pin2vec import Pin2VecSource
@@ -29,10 +27,8 @@ def make_opened(sequences: Sequences, pin_count: int, **settings: object) -> Pin
         seed=3,
         advance=lambda _: None,
     )
-    rng = np.random.default_rng(0)
     near, following = (
-        prepare(trained, 20, Path(), IndexSettings(), rng=rng, advance=lambda _: None)
-        for prepare in (near_pins, next_pins)
+        prepare(trained, 20, advance=lambda _: None) for prepare in (near_pins, next_pins)
     )
     rows = FIRST_ROW + 2 * np.arange(pin_count, dtype=np.int32)
     return Pin2Vec(rows, trained, near, following, fade=0.5)
