@@ -69,6 +69,7 @@ class Cluster:
         self._started: list[subprocess.Popen[bytes]] = []
         self._config = folder / "kubeconfig"
         self.socket = folder / "containerd.sock"
+        self._namespaces_before = _pod_namespaces()
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            kinds = "deployments,statefulsets,jobs,pods"
+            self.kubectl("delete", kinds, "--all", "--now", "--timeout=60s")
         for process in reversed(self._started):
             process.terminate()
             try:
@@ -93,19 +97,22 @@ class Cluster:
         for pid in self._shims():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(1.0)
+        time.sleep(2.0)
+        self._clean()
+
+    def _clean(self) -> None:
+        """What outlives its processes: mounts, network namespaces, control groups."""
         mounts = Path("/proc/mounts").read_text().splitlines()
-        for line in sorted((one.split()[1] for one in mounts), reverse=True):
-            if line.startswith(str(self.folder)):
-                subprocess.run(["umount", "-l", line], check=False)
-        subprocess.run(["ip", "netns", "delete", SPACE], check=False)
-        for path in sorted(Path("/sys/fs/cgroup").glob("*/kubepods"), reverse=True):
-            for below in sorted(path.rglob("*"), key=lambda one: -len(one.parts)):
-                if below.is_dir():
-                    with contextlib.suppress(OSError):
-                        below.rmdir()
-            with contextlib.suppress(OSError):
-                path.rmdir()
+        for place in sorted((line.split()[1] for line in mounts), reverse=True):
+            if place.startswith(str(self.folder)):
+                subprocess.run(["umount", "-l", place], check=False)
+        for name in {SPACE, *_pod_namespaces()} - self._namespaces_before:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+        for path in Path("/sys/fs/cgroup").glob("*/kubepods"):
+            folders = [one for one in path.rglob("*") if one.is_dir()]
+            for below in [*sorted(folders, key=lambda one: -len(one.parts)), path]:
+                with contextlib.suppress(OSError):
+                    below.rmdir()
 
     def run(self, *command: str | Path, text: str | None = None) -> str:
         """Run a command inside the cluster's network and return what it printed."""
@@ -257,6 +264,11 @@ class Cluster:
                 if b"containerd-shim" in told and str(self.socket).encode() in told:
                     found.append(int(path.parent.name))
         return found
+
+
+def _pod_namespaces() -> set[str]:
+    """Network namespaces that CNI plug-ins made."""
+    return {path.name for path in Path("/run/netns").glob("cni-*")}
 
 
 def _kubectl() -> Path:
