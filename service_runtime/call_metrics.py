@@ -100,6 +100,10 @@ class CallMetrics(Collector):
             if reason:
                 self._shed[reason] = self._shed.get(reason, 0) + 1
 
+    def expect(self, reason: str) -> None:
+        """Show a reason for refusals before there is one: a rate sees the first."""
+        self._shed.setdefault(reason, 0)
+
     def collect(self) -> Iterator[Metric]:
         """The metric families, for prometheus_client."""
         name = self._service

@@ -9,6 +9,9 @@ certificate and key belong together.
 import ssl
 from pathlib import Path
 
+from service_runtime.telemetry import Metrics
+from service_runtime.tls import TlsFiles
+
 HANDSHAKE_STEPS_MAX = 8
 
 
@@ -48,6 +51,26 @@ def expiry_of(certificate: Path, key: Path) -> float:
     found = ours.getpeercert()
     assert found is not None
     return ssl.cert_time_to_seconds(str(found["notAfter"]))
+
+
+def show_expiry(metrics: Metrics, files: TlsFiles) -> None:
+    """
+    Publish `tls_certificate_expiry_seconds`: when our certificate, as it is on disk, ends.
+
+    0 if it has ended; not a number while the files cannot be used.
+    """
+    certificate, key = files.certificate, files.key
+    assert certificate is not None
+    assert key is not None
+
+    def read() -> float:
+        try:
+            return expiry_of(certificate, key)
+        except (OSError, ssl.SSLError):
+            return float("nan")  # half-replaced, say; the page must be readable all the same
+
+    told = "Unix time at which our certificate ends."
+    metrics.gauge("tls_certificate_expiry_seconds", told).set_function(read)
 
 
 def _is_done(side: ssl.SSLObject) -> bool:

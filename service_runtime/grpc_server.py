@@ -28,6 +28,7 @@ from grpc_reflection.v1alpha import reflection
 from service_runtime import validation
 from service_runtime.access import Access, Role
 from service_runtime.blas import use_one_blas_thread
+from service_runtime.certificate_expiry import show_expiry
 from service_runtime.config import ServiceConfig, load_config, print_config
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
@@ -243,6 +244,7 @@ class Server:
                 port = self._grpc.add_insecure_port(address)
             else:
                 port = self._grpc.add_secure_port(address, server_credentials(_files(self.config)))
+                show_expiry(self.metrics, _files(self.config))
         except RuntimeError as error:
             raise BindFailed(f"{self.name} cannot listen on {address}") from error
         if port == 0:

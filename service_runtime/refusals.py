@@ -50,6 +50,8 @@ class Refusals:
     def __init__(self, name: str, metrics: CallMetrics, lines: CallLog) -> None:
         self._metrics = metrics
         self._lines = lines
+        for reason in Reason:
+            metrics.expect(reason)
         spread = random.Random(0)
         waits = [RETRY_AFTER_SECONDS * spread.uniform(0.5, 1.5) for _ in range(STATUS_COUNT)]
         full: list[CorkboardError] = [

@@ -76,7 +76,7 @@ FIGURES: Final = (
         SKEW_SHARE_MAX,
         Level.PROBLEM,
         "{0:.2%} of the logged features differ when they are redone",
-        "train no model from these logs until that is found: feature_skew in its log names columns",
+        "train no model from these logs until it is found: features.skewed in its log names columns",
     ),
     Seen(
         "live_unreadable",

@@ -9,7 +9,6 @@ import pytest
 from corkboard.doctor.finding import Finding, Level
 from corkboard.doctor.machine import look_at_machine
 from corkboard.doctor.settings import look_at_settings, settings_of
-from service_runtime.certificate_expiry import expiry_of
 from tests.service_runtime.certificates import Authority
 
 
@@ -70,13 +69,6 @@ def test_certificate_is_told_before_it_ends(
 
     assert found.level is level, found
     assert ("has ended" in found.told) == (days < 0)
-
-
-def test_expiry_is_read_to_the_second(tmp_path: Path) -> None:
-    """As the certificate says it."""
-    pair = Authority(tmp_path).issue("x", days=7.0)
-
-    assert abs(expiry_of(pair.certificate, pair.key) - time.time() - 7 * 86_400) < 300
 
 
 def test_key_of_another_certificate_is_a_problem(
