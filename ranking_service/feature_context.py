@@ -87,9 +87,11 @@ class FeatureContext:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Rows of an artifact of *row_count* rows, and places among the young pins; -1 = none."""
         live = self.world.live
-        known = np.where(rows < row_count, rows, np.int32(UNKNOWN))
         if live is None:
+            is_whole = not rows.size or int(rows.max()) < row_count
+            known = rows if is_whole else np.where(rows < row_count, rows, np.int32(UNKNOWN))
             return known, np.full(rows.size, UNKNOWN, np.int32)
+        known = np.where(rows < row_count, rows, np.int32(UNKNOWN))
         is_live = rows >= live.base_count
         known[is_live] = UNKNOWN
         return known, np.where(is_live, rows - live.base_count, UNKNOWN).astype(np.int32)
