@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import NotReady
 from service_runtime.grpc_server import Server, run_service
-from tests.service_runtime.echo import SERVICE, add_echo
+from tests.service_runtime.echo import SERVICE, Echo, add_echo
 
 
 class EchoConfig(ServiceConfig):
@@ -37,7 +37,7 @@ def build(config: EchoConfig) -> Server:
             deadline = time.monotonic() + config.hold_seconds
             while time.monotonic() < deadline:
                 time.sleep(0.02)
-        return request
+        return Echo(text=config.host) if request.text == "host" else request
 
     def warm_up() -> None:
         if config.warm_up == "slow":
