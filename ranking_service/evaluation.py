@@ -72,15 +72,24 @@ def average_precision(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> 
 def mean_ndcg(
     labels: NDArray[np.int8], scores: NDArray[np.float32], lists: NDArray[np.int64]
 ) -> float:
-    """
-    Mean over lists of the discounted gain of their first ten, beside the best possible.
+    """Mean of `list_ndcgs`; NaN without any."""
+    found = list_ndcgs(labels, scores, lists)
+    return float(found.mean()) if found.size else float("nan")
 
-    Lists without a positive say nothing and are left out; equal scores keep their order.
+
+def list_ndcgs(
+    labels: NDArray[np.int8], scores: NDArray[np.float32], lists: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """
+    Discounted gain of the first ten of each list, beside the best possible, float64[k].
+
+    Lists without a positive say nothing and are left out, so the same labels and lists give
+    parallel arrays whatever the scores are; equal scores keep their order.
 
     Source: Järvelin and Kekäläinen 2002, with gain = label and log2 discount.
     """
     if not labels.any():
-        return float("nan")
+        return np.empty(0)
     order = np.lexsort((np.arange(scores.size), -scores, lists))
     _, starts, counts = np.unique(lists[order], return_index=True, return_counts=True)
     ranks = np.arange(scores.size) - np.repeat(starts, counts)
@@ -89,7 +98,7 @@ def mean_ndcg(
     positives = np.minimum(np.add.reduceat(labels[order].astype(np.int64), starts), CUT)
     best = np.concatenate(([0.0], np.cumsum(1.0 / np.log2(np.arange(CUT) + 2.0))))
     is_telling = positives > 0
-    return float((gained[is_telling] / best[positives[is_telling]]).mean())
+    return np.asarray(gained[is_telling] / best[positives[is_telling]], np.float64)
 
 
 def log_loss(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:

@@ -69,7 +69,7 @@ def judge(
     """
     verdicts = {}
     for surface in surfaces:
-        old, new = _shown_on(surface, training), _shown_on(surface, newer)
+        old, new = shown_on(surface, training), shown_on(surface, newer)
         part = newer.where(new)
         verdicts[surface] = Verdict(
             trained=measure(part.labels, trained[new], part.lists),
@@ -80,6 +80,7 @@ def judge(
     return verdicts
 
 
-def _shown_on(surface: Surface, examples: Examples) -> NDArray[np.bool_]:
+def shown_on(surface: Surface, examples: Examples) -> NDArray[np.bool_]:
+    """Which examples were shown on a surface, bool[n]."""
     is_related = examples.features[:, FEATURE_NAMES.index("is_related")] == 1
     return np.asarray(is_related == (surface == Surface.RELATED_PINS))

@@ -4,7 +4,7 @@ Logged impressions and what users did next to a ranker, judged on later lists.
 The newest impressions never train.  They are cut into halves by user: each half says when to stop
 and calibrates, and the other half judges that, so that nothing is judged by rows that chose it.
 A surface on whose lists the NDCG@10 is below the hand-tuned model's is left to the latter; a model
-for which no surface is left is not published.
+for which no surface is left, or that loses beyond doubt to the one that serves, is not published.
 """
 
 from argparse import ArgumentParser
@@ -39,6 +39,7 @@ from ranking_service.ranker import (
     GbdtRanker,
     write_ranker,
 )
+from ranking_service.serving_gate import Comparison, compare_with, described, incumbent, lost
 from service_runtime.job import JobContext, JobFailed, run_job
 from service_runtime.telemetry import audit
 
@@ -67,6 +68,8 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
         hand_tuned=hand_tuned,
         surfaces=wanted,
     )
+    rival = incumbent(context.generations, feature_names=FEATURE_NAMES)
+    compared = compare_with(rival, newer, fitted.judged, wanted)
     figures = {
         chosen.model: measure(newer.labels, fitted.judged, newer.lists),
         HAND_TUNED: measure(newer.labels, hand_tuned, newer.lists),
@@ -94,7 +97,9 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
             surface.name.lower(): {"is_served": verdict.passes, **verdict.figures()}
             for surface, verdict in verdicts.items()
         },
+        "serving": described(rival, compared),
     }
+    refuse_lost(compared, report, is_forced=context.arguments.force)
     served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
     trained = objectives(context, chosen, split, fitted)
     generation = publish(context, chosen, trained, report, surfaces=served, light=light)
@@ -184,6 +189,23 @@ def served_surfaces(
     return served
 
 
+def refuse_lost(
+    compared: Mapping[Surface, Comparison], report: Mapping[str, Any], *, is_forced: bool
+) -> None:
+    """
+    The quality gate against the model that serves.
+
+    Raises:
+        JobFailed: If the trained one orders worse beyond doubt, unless forced.
+    """
+    if (where := lost(compared)) and not is_forced:
+        raise JobFailed(
+            f"the trained model's NDCG@10 is below the serving one's: {where}; not published",
+            hint="look at --model, --slice and the logs, or publish all the same with --force",
+            report=report,
+        )
+
+
 def publish(
     context: JobContext[RankingConfig],
     chosen: Recipe,
@@ -202,7 +224,8 @@ def publish(
         **({} if report["light_recall"] is None else {"light_recall": report["light_recall"]}),
         **{
             f"{surface}_{name}": float(value)
-            for surface, figures in report["surfaces"].items()
+            for judged_by in (report["surfaces"], report["serving"]["surfaces"])
+            for surface, figures in judged_by.items()
             for name, value in figures.items()
             if not np.isnan(value)
         },

@@ -14,7 +14,7 @@ from ranking_service.examples import ACTION_SCHEMA, SHOWN_SCHEMA
 from ranking_service.features import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.impressions import FEATURE_SET
-from ranking_service.jobs import compare_rankers, train_ranker
+from ranking_service.jobs import compare_rankers, promote_ranker, train_ranker
 from ranking_service.leaks import LeakDetected
 from ranking_service.models.calibration import RARE_SHARE
 from ranking_service.models.entries import TRAINED_MODELS
@@ -115,9 +115,11 @@ def train(
         arguments=argparse.Namespace(
             impressions=None,
             force=force,
-            stage=False,
             surfaces=["home_feed", "related_pins"],
-            **({"model": "pointwise_gbdt", "negatives": "both", "without": []} | arguments),
+            **(
+                {"model": "pointwise_gbdt", "negatives": "both", "without": [], "stage": False}
+                | arguments
+            ),
         ),
     )
     try:
@@ -149,6 +151,38 @@ def test_a_model_that_orders_better_is_published_and_serves(tmp_path: Path) -> N
     assert (
         light.weights[Surface.RELATED_PINS] == make_hand_tuned().light.weights[Surface.RELATED_PINS]
     )
+
+
+def test_a_model_that_loses_to_the_serving_one_is_not_published(tmp_path: Path) -> None:
+    """Trained without what matters, it is refused by the lists that neither saw; --force helps."""
+    write(tmp_path, *make_shown())
+    store = GenerationStore(tmp_path / "generations")
+    first = train(tmp_path, as_of=NOW + 8 * DAY, label_horizon_days=0.1)
+    weak = {"without": ["pixie_score"]}
+
+    with pytest.raises(JobFailed, match="below the serving one's: home_feed -") as caught:
+        train(tmp_path, arguments=weak)
+    serving = store.current_id("ranker")
+    forced = train(tmp_path, arguments=weak, force=True)
+
+    assert first["serving"]["generation"] == ""
+    assert caught.value.report["serving"]["generation"] == first["generation"] == serving
+    assert store.current_id("ranker") == forced["generation"]
+
+
+def test_a_staged_model_leaves_the_serving_one_alone(tmp_path: Path) -> None:
+    """It goes through the same gates and becomes a generation of its own kind."""
+    write(tmp_path, *make_shown())
+    store = GenerationStore(tmp_path / "generations")
+
+    staged = train(tmp_path, arguments={"stage": True})
+
+    assert store.current_id("staged_ranker") == staged["generation"]
+    assert store.current_id("ranker") is None
+    job = JobContext(config=RankingConfig(data_root=tmp_path), as_of_us=us(NOW + 31 * DAY))
+    promoted = promote_ranker.run(job)
+    assert promoted["staged_generation"] == staged["generation"]
+    assert store.current_id("ranker") == promoted["generation"]
 
 
 def test_the_newest_impressions_never_train(tmp_path: Path) -> None:
