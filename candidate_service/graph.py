@@ -9,7 +9,7 @@ where a language or topic of -1 is not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from candidate_service import pair_kernels
+from candidate_service.save_counts import SaveCounts
 from service_runtime.errors import Corrupted
 from service_runtime.generations import Generation
 from service_runtime.id_table import IdTable
@@ -82,7 +83,7 @@ class PinBoardGraph:
         self.topics = {topic: number for number, topic in enumerate(topics)}
         self.board_ids: IdTable | None = None
         self.id_space = ""
-        self.repeated_saves: dict[tuple[int, int], int] = {}
+        self.repeated_saves: Mapping[tuple[int, int], int] = {}
         self.board_titles = pa.nulls(self.board_count, pa.large_string())
         self.degree_max = int(np.diff(self.pin_edges[0]).max(initial=0))
 
@@ -117,8 +118,7 @@ class PinBoardGraph:
         graph.board_ids = IdTable.open(generation.path / BOARD_IDS_FOLDER)
         graph.id_space = str(details.get("id_space", ""))
         if generation.manifest.format_version > 1:
-            repeated = read("repeated_saves")
-            graph.repeated_saves = {(pin, board): n for pin, board, n in repeated.tolist()}
+            graph.repeated_saves = SaveCounts(read("repeated_saves"))
             graph.board_titles = _read_titles(generation.file(_TITLES_FILE))
         return graph
 

@@ -240,7 +240,7 @@ def test_saves_taken_back_while_a_walk_is_on_its_way(board_ids: IdTable) -> None
 def test_one_of_two_saves_taken_back_leaves_the_other(board_ids: IdTable) -> None:
     """A pin that two people put on a board stays there until both have taken it off."""
     graph, live = make_graph([(0, 0), (1, 0)], board_ids), LiveGraph()
-    graph.repeated_saves[1, 0] = 2
+    graph.repeated_saves = {(1, 0): 2}
     for number, expected in enumerate(([0, 1], [0])):
         live.apply(LiveChanges(saves=[LiveSave(f"old{number}", "b0", 1, is_removed=True)]))
         edges = live.edges(graph)
