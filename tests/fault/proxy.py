@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from enum import Enum
 
 PIECE_BYTES = 4096
+STALL_SECONDS = 0.2
+"""Linux's shortest wait before it sends a packet again."""
+STALL_SHARE = 0.05
+"""Of all pieces."""
 CLOSE_AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset instead of what is left."""
 
@@ -36,15 +40,11 @@ class Proxy:
         network: May be changed at any time; also governs connections that are open.
     """
 
-    def __init__(
-        self, dice: random.Random, *, stall_s: float = 0.2, stall_share: float = 0.05
-    ) -> None:
-        """Listen; *stall_s* is Linux's shortest wait before it sends a packet again."""
+    def __init__(self, dice: random.Random) -> None:
+        """Listen on a free port."""
         self.upstream = ""
         self.network = Network.WHOLE
         self._dice = dice
-        self._stall_s = stall_s
-        self._stall_share = stall_share
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -95,8 +95,8 @@ class Proxy:
             while piece := source.recv(PIECE_BYTES):
                 while self.network is Network.PARTED:
                     time.sleep(0.01)
-                if self.network is Network.STALLING and self._dice.random() < self._stall_share:
-                    time.sleep(self._stall_s)
+                if self.network is Network.STALLING and self._dice.random() < STALL_SHARE:
+                    time.sleep(STALL_SECONDS)
                 sink.sendall(piece)
         for one in (source, sink):
             with contextlib.suppress(OSError):

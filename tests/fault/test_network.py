@@ -1,8 +1,14 @@
 """The network between the services parts, resets, stalls and heals; answers come in time."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +137,22 @@ def test_stalls_break_no_call(connected: Connected) -> None:
 
     assert all(answer is not None and answer.pins for answer, _ in asked)
     assert all(seconds < DEADLINE_S + LATE_S for _, seconds in asked)
+
+
+def test_lost_packets_break_no_call(tmp_path: Path) -> None:
+    """One packet in twenty is lost between all three services and the caller; nobody notices."""
+    root = copy_of_root(tmp_path)
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "iptables", "ip"))):
+        pytest.skip("losing packets needs root, unshare (util-linux), iptables and iproute2")
+    apart = ["unshare", "--net"]
+    tried = subprocess.run([*apart, "iptables", "-L", "-n"], capture_output=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"no network namespace with iptables here: {tried.stderr.decode().strip()}")
+    command = [*apart, sys.executable, "-m", "tests.fault.lossy_network", str(root), "0.05", "40"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+
+    assert told["lost"] > 0
+    assert told["errors"] == []
+    assert told["pins"] == [10] * 40
