@@ -18,6 +18,8 @@ USERS = sys.argv[1].split(",")
 PINS = sys.argv[2].split(",")
 CALLS_A_SECOND = float(sys.argv[3])
 WORKERS = 2
+DEADLINE_S = 20.0
+"""Whether every call is answered is asked here, not how fast: the machine has other work."""
 
 
 def _work(number: int, counts: Counter[str], failures: list[str]) -> None:
@@ -25,6 +27,7 @@ def _work(number: int, counts: Counter[str], failures: list[str]) -> None:
         ranking="dns:///ranking-service.corkboard:50053",
         candidate="dns:///candidate-service.corkboard:50052",
         profile="dns:///profile-service.corkboard:50051",
+        deadline_s=DEADLINE_S,
     ) as client:
         for turn in range(10**9):
             started = time.monotonic()
@@ -40,11 +43,12 @@ def _work(number: int, counts: Counter[str], failures: list[str]) -> None:
                 else:
                     kind = "recommend"
                     answer = client.recommend(user, limit=10, with_titles=False)
-                    counts["degraded"] += bool(answer.degradations)
+                    for part in {one.part for one in answer.degradations}:
+                        counts[f"without {part}"] += 1
                     counts["empty"] += not answer.pins
                 counts[kind] += 1
             except CorkboardError as error:
-                counts[f"{kind}_failed"] += 1
+                counts[f"{kind} failed"] += 1
                 failures.append(f"{kind}: {type(error).__name__}: {error}"[:300])
             time.sleep(max(0.0, WORKERS / CALLS_A_SECOND - (time.monotonic() - started)))
 
