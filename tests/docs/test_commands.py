@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from corkboard.cli import app
+from corkboard.steps import STEP_NAMES
 from tests.docs.pages import ROOT, blocks, pages, prose
 
 _SHELL = {"sh", "shell", "bash", "console", ""}
@@ -120,6 +121,14 @@ def test_commands_of_a_page_exist(page: Path) -> None:
     faults = [(words, fault_of(words)) for words in commands_of(page)]
 
     assert [fault for fault in faults if fault[1]] == []
+
+
+def test_the_guide_tells_the_steps_of_a_build_in_their_order() -> None:
+    """All of them, as `corkboard build` has them."""
+    text = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `((?:export|build|learn|train|rebuild)_\w+)` \|", text, re.MULTILINE)
+
+    assert named == [*STEP_NAMES, "train_ranker"]
 
 
 def test_pages_show_commands() -> None:
