@@ -36,8 +36,10 @@ from ranking_service.ranker import (
     RANKER_ARTIFACT,
     RANKER_FORMAT_VERSION,
     GbdtRanker,
+    open_ranker,
     write_ranker,
 )
+from service_runtime.errors import Corrupted
 from service_runtime.generations import GenerationStore
 
 CACHE = Path(".cache/benchmarks")
@@ -59,9 +61,21 @@ def prepare(name: str) -> Path:
         print(f"  {result.step.name}: {result.seconds:.0f} s, {memory}", file=sys.stderr)
         assert result.outcome is Outcome.DONE, result.reason
     print(f"  {name}: jobs took {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    if store.current(RANKER_ARTIFACT) is None:
+    if not has_ranker(store):
         publish_noise_ranker(store)
     return root
+
+
+def has_ranker(store: GenerationStore) -> bool:
+    """Whether there is a model for the features of this build; one for others would be refused."""
+    generation = store.current(RANKER_ARTIFACT)
+    if generation is None:
+        return False
+    try:
+        open_ranker(generation.path, feature_names=FEATURE_NAMES)
+    except Corrupted:
+        return False
+    return True
 
 
 def publish_noise_ranker(store: GenerationStore) -> None:
