@@ -8,8 +8,9 @@ Several processes on one port: for several cores where calls wait for Python.
 The kernel spreads connections, not calls, over the processes; `connection_age_seconds_max` moves
 them now and then. A process binds the port only after its warm-up, so nobody meets one that is not
 ready. One that ends by itself is started anew, after a pause that doubles while it keeps ending
-early; the others serve meanwhile. Signals go on to all processes. If the supervisor is killed the
-processes see the end of their stdin and drain.
+early; the others serve meanwhile. SIGHUP starts all anew, one after the other: new settings, files
+and code without a moment in which nobody serves. SIGTERM and SIGINT go on to all processes. If the
+supervisor is killed the processes see the end of their stdin and drain.
 
 What the processes share is on disk; see `processes` in the README of each service.
 """
@@ -54,6 +55,8 @@ class _Slot:
     due: float = 0.0
     """When to start it, monotonic seconds."""
     early_end_count: int = 0
+    is_leaving: bool = False
+    """Whether it was asked to end so that it can be started anew."""
 
     def is_alive(self) -> bool:
         return self.process is not None
@@ -75,6 +78,7 @@ class Supervisor:
         self._command = tuple(command)
         self._slots = [_Slot(number) for number in range(1, config.processes + 1)]
         self._events = StopRequests()
+        self._to_renew: list[_Slot] = []
         self._is_stopping = False
         self._is_ready = False
         self._exit_code = 0
@@ -90,7 +94,7 @@ class Supervisor:
         Raises:
             BindFailed: The port, or that of the metrics page, cannot be had.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # read from the events, where none is lost
         self._events.listen_to_signals()
         with _reserved(self._config) as port:
@@ -111,7 +115,11 @@ class Supervisor:
             if event in ("SIGTERM", "SIGINT"):
                 self._is_stopping = True
                 self._send(signal.Signals[event])
+            if event == "SIGHUP":
+                log.info("supervisor.renewal_asked")
+                self._to_renew = list(self._slots)
             self._look_after()
+            self._renew_next()
             if not self._is_ready and not self._is_stopping and all(s.ready for s in self._slots):
                 self._is_ready = True
                 self._say_ready(port)
@@ -119,6 +127,14 @@ class Supervisor:
                 for slot in self._slots:
                     if not slot.is_alive() and time.monotonic() >= slot.due:
                         self._start(slot, port)
+
+    def _renew_next(self) -> None:
+        """Ask the next process to end, if one is to be renewed and all serve."""
+        if self._to_renew and not self._is_stopping and all(slot.ready for slot in self._slots):
+            slot = self._to_renew.pop(0)
+            assert slot.process is not None
+            slot.is_leaving, slot.ready = True, {}
+            slot.process.send_signal(signal.SIGTERM)
 
     def _seconds_to_next_start(self) -> float | None:
         dues = [slot.due for slot in self._slots if not slot.is_alive()]
@@ -167,7 +183,12 @@ class Supervisor:
             slot.process = None
             was_ready, slot.ready = bool(slot.ready), {}
             if self._is_stopping:
-                self._exit_code = self._exit_code or _exit_code(code)
+                # One that has not begun to listen to signals ends by them, with nothing to tidy up.
+                is_in_order = not was_ready and code in (-signal.SIGTERM, -signal.SIGINT)
+                self._exit_code = self._exit_code or (0 if is_in_order else _exit_code(code))
+            elif slot.is_leaving:
+                slot.is_leaving, slot.due = False, 0.0
+                log.info("supervisor.renews_process", process=slot.number, exit_code=code)
             elif not self._is_ready and not was_ready:
                 self._give_up(slot, code)
             else:

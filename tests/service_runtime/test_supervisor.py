@@ -121,6 +121,27 @@ def test_killed_process_is_noticed_and_replaced() -> None:
     assert code == 0
 
 
+def test_processes_are_renewed_one_after_the_other() -> None:
+    """SIGHUP replaces both while calls go on: none fails, and no moment has none that serves."""
+    echo, ready = start(ECHO_SERVICE_DRAIN_WAIT_SECONDS="0.1")
+    before = children(echo.process.pid)
+    failures = []
+    serving_counts = []
+    echo.process.send_signal(signal.SIGHUP)
+    while children(echo.process.pid) & before or len(children(echo.process.pid)) < 2:
+        failures += ask(ready["port"], connections=3)
+        serving_counts.append(samples(ready["metrics_port"])["echo_service_processes_ready", ""])
+    failures += ask(ready["port"], connections=20)
+    echo.process.send_signal(signal.SIGTERM)
+    code, lines = echo.end_logged()
+
+    assert failures == []
+    assert min(serving_counts) == 1
+    assert events(lines).count("supervisor.renews_process") == 2
+    assert "supervisor.process_ended" not in events(lines)
+    assert code == 0
+
+
 def test_running_calls_are_answered_before_the_end(tmp_path: Path) -> None:
     """The drain of each process is waited for."""
     entered = tmp_path / "entered"
