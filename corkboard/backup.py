@@ -24,7 +24,7 @@ from service_runtime.files import write_synced
 MANIFEST: Final = "backup.json"
 FORMAT_VERSION: Final = 1
 ATTEMPTS: Final = 3
-PARTS: Final = ("catalogue", "events", "generations", "live")
+PARTS: Final = ("catalogue", "events", "generations", "live", "audit")
 """Folders of a data root that are kept, in the order of copying."""
 
 _PROFILE: Final = Path("live") / "profile"

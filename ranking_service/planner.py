@@ -11,7 +11,7 @@ from ranking_service.plan import Plan
 from ranking_service.query import RecommendQuery, Surface
 from ranking_service.scenarios import Book, Settings, plan_of, read_book
 from service_runtime.errors import InvalidRequest, NotFound
-from service_runtime.telemetry import Metrics, logger
+from service_runtime.telemetry import Metrics, audit, logger
 
 _log = logger("ranking_service.scenarios")
 
@@ -65,6 +65,7 @@ class Planner:
         self.book = book
         self._plans = {}
         _log.info("scenarios.reloaded", file=str(self._path), scenarios=sorted(book.scenarios))
+        audit("scenarios.reloaded", file=str(self._path), scenarios=sorted(book.scenarios))
         return True
 
     def plan(self, query: RecommendQuery) -> Plan:

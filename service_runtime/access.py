@@ -37,7 +37,7 @@ from service_runtime.errors import (
     PermissionDenied,
     ProcessFailed,
 )
-from service_runtime.telemetry import logger
+from service_runtime.telemetry import audit, logger
 
 TOKEN_KEY: Final = "authorization"  # noqa: S105  a header's name
 """Metadata key of a token: `authorization: Bearer <token>`."""
@@ -187,6 +187,7 @@ class Access:
                 if _mtime(self._path) != self._mtime:
                     self._load()
                     log.info("access.reloaded", file=str(self._path))
+                    audit("access.reloaded", file=str(self._path))
             except AccessFailed as error:
                 log.error("access.refused", error=error.message)  # noqa: TRY400  ours, says it all
 

@@ -34,7 +34,7 @@ from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
 from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
 from service_runtime.supervisor import end_with_supervisor, supervise
-from service_runtime.telemetry import Metrics, configure_logging, logger
+from service_runtime.telemetry import Metrics, configure_logging, keep_audit, logger
 from service_runtime.tls import TlsFiles, server_credentials
 from service_runtime.worker_pool import Pools
 
@@ -315,6 +315,7 @@ def run_service(
         print(print_config(config, env_prefix=prefix))  # noqa: T201  asked for
         return 0
     configure_logging(config.log_level, name)
+    keep_audit(config.data_root, name)
     if config.processes > 1 and not config.process_number:
         return supervise(name, config)
     return _serve(config, build)

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 from wsgiref.simple_server import WSGIServer
 
@@ -33,6 +34,7 @@ from prometheus_client import (
 )
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from service_runtime.audit_trail import AuditTrail
 from service_runtime.call_context import request_id_var, trace_id_var
 from service_runtime.errors import BindFailed
 
@@ -82,13 +84,28 @@ def audit(action: str, **facts: object) -> None:
     """
     Write a line of the audit log: who did what that takes something back or changes the rules.
 
+    It goes into the log, and into the data root once `keep_audit` was called.
+
     Args:
         action: What was done: a method's name, `import`, `publish`, `roll_back`.
         facts: Who (`caller`), to what, with which result; never names of users, see `hashed`.
     """
-    logger("audit").warning(
-        "audit.recorded", action=action, request_id=request_id_var.get(), **facts
-    )
+    facts["request_id"] = request_id_var.get()
+    logger("audit").warning("audit.recorded", action=action, **facts)
+    for trail in _trails:
+        try:
+            trail.add(action, facts)
+        except OSError as error:
+            logger("audit").error("audit.not_kept", action=action, reason=str(error))
+
+
+def keep_audit(data_root: Path, writer: str) -> None:
+    """Keep this process's audit lines below a data root as well, under its name."""
+    _trails[:] = [AuditTrail(data_root, writer)]
+
+
+_trails: list[AuditTrail] = []
+"""Where audit lines of this process go beside the log; none or one."""
 
 
 def hashed(name: str) -> str:

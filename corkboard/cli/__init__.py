@@ -9,6 +9,7 @@ import typer
 
 from corkboard.cli import (
     ask,
+    audit,
     backup,
     build,
     catalogue,
@@ -137,6 +138,7 @@ for _command in (
     serve.up,
     serve.status,
     doctor.doctor,
+    audit.audit,
     ask.recommend,
     ask.related,
     ask.profile,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from corkboard.cli.audit import note_done
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot
 from corkboard.cli.output import out, print_json
 
@@ -32,6 +33,7 @@ def backup(
         report = back_up(data_root, folder, now=datetime.now(UTC), advance=advance)
     finally:
         progress.close()
+    note_done(data_root, "backup", folder=str(folder), file_count=report.file_count)
     if as_json:
         print_json(report)
         return
@@ -57,6 +59,7 @@ def restore(
         report = bring_back(folder, data_root, advance=progress("restoring"))
     finally:
         progress.close()
+    note_done(data_root, "restore", folder=str(folder), file_count=report.file_count)
     if as_json:
         print_json(report)
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from corkboard.cli.audit import note_done
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot, ExitCode
 from corkboard.cli.output import notes, out, print_json
 
@@ -79,6 +80,7 @@ def import_(
         else:
             print_validation(error.report)
         raise
+    note_done(data_root, "import", folder=str(folder), is_new=report.is_new)
     if as_json:
         print_json(report.to_dict())
         return

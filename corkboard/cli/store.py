@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from corkboard.cli.audit import note_done
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot
 from corkboard.cli.output import out, print_json, since_us
 from service_runtime.errors import InvalidRequest, NotFound, ProcessFailed
@@ -70,6 +71,7 @@ def rollback(
         hint = f"there are {', '.join(known)}" if known else "nothing has been built here"
         raise NotFound(f"there is no artifact {artifact!r} in {store.root}", hint=hint)
     generation = store.roll_back(artifact)
+    note_done(data_root, "rollback", artifact=artifact, generation=generation.id)
     if as_json:
         print_json({"artifact": artifact, "generation": generation.id})
         return

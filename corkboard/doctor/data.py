@@ -8,7 +8,6 @@ from typing import Final
 
 from corkboard.doctor.finding import Finding, Level, graded
 from corkboard.steps import STEPS, step_of
-from profile_service.store import live_folder, open_for_jobs
 from service_runtime.errors import CorkboardError
 from service_runtime.generations import GenerationStore
 
@@ -19,6 +18,8 @@ OLD_SECONDS: Final = 36 * HOUR
 AHEAD_SECONDS: Final = 60.0
 """How far in the future something may have been made before a clock must be wrong. Guess."""
 MAP_SHARE_MAX: Final = 0.8
+LIVE_LOG: Final = Path("live") / "profile" / "data.mdb"
+"""Where profile_service keeps it, below the data root."""
 WITHOUT: Final = {
     "catalogue": Level.PROBLEM,
     "popular": Level.WARNING,
@@ -29,14 +30,14 @@ WITHOUT: Final = {
 
 
 def look_at_data(
-    data_root: Path, *, live_map_bytes: int, clock: Callable[[], float] = time.time
+    data_root: Path, *, live_map_bytes: int | None, clock: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
     """
     Everything that the services answer from.
 
     Args:
         data_root: Folder of everything.
-        live_map_bytes: Size of the live log's map, as profile_service is set.
+        live_map_bytes: Size of the live log's map, as profile_service is set; None = not known.
         clock: Unix seconds.
 
     Cost: reads every byte of the current generations once.
@@ -105,24 +106,17 @@ def _generation(store: GenerationStore, artifact: str, now: float) -> Finding:
     )
 
 
-def _live_log(data_root: Path, map_bytes: int) -> Iterator[Finding]:
-    if not live_folder(data_root).exists():
+def _live_log(data_root: Path, map_bytes: int | None) -> Iterator[Finding]:
+    """The file never shrinks, so how far it reaches is an upper bound of what is in it."""
+    file = data_root / LIVE_LOG
+    if not file.exists() or not map_bytes:
         return
-    try:
-        with open_for_jobs(data_root, map_bytes) as log:
-            if log is None:
-                return
-            usage = log.usage()
-    except CorkboardError as fault:
-        remedy = fault.hint or "corkboard restore from the last backup"
-        yield Finding(AREA, "live action log", Level.PROBLEM, fault.message, remedy)
-        return
+    size = file.stat().st_size
     yield graded(
         AREA,
         "live action log",
-        f"{usage.entries['actions']:,} actions; {usage.used_share:.0%} of its map of "
-        f"{usage.map_pages * usage.page_bytes / 1e9:.1f} GB used, "
-        f"{usage.free_pages * usage.page_bytes / 1e6:.1f} MB of the file free",
-        problem=usage.used_share > MAP_SHARE_MAX,
-        remedy="raise PROFILE_SERVICE_LIVE_MAP_BYTES and restart profile_service",
+        f"its file reaches {size / map_bytes:.0%} of its map of {map_bytes / 1e9:.1f} GB",
+        warning=size > MAP_SHARE_MAX * map_bytes,
+        remedy="see profile_service_live_pages: unless most are free, raise "
+        "PROFILE_SERVICE_LIVE_MAP_BYTES and restart profile_service",
     )

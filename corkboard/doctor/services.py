@@ -27,8 +27,8 @@ class Page(NamedTuple):
     time: float
     """Unix seconds of the machine that it came from."""
     figures: Mapping[str, float]
-    """By name without the service's in front; of several series (sources, processes) the sum of what
-    is counted and the largest of what is measured."""
+    """By name without the service's in front; of several series (sources, processes) the sum of
+    what is counted and the largest of what is measured."""
 
 
 class Seen(NamedTuple):
@@ -76,7 +76,7 @@ FIGURES: Final = (
         SKEW_SHARE_MAX,
         Level.PROBLEM,
         "{0:.2%} of the logged features differ when they are redone",
-        "train no model from these logs until it is found: features.skewed in its log names columns",
+        "train no model from these logs before it is found: features.skewed in the log has names",
     ),
     Seen(
         "live_unreadable",

@@ -1,60 +1,90 @@
 """Looks at the settings as the services would read them here, and at the files that they name."""
 
 import ssl
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from candidate_service.config import CandidateConfig
 from corkboard.doctor.finding import Finding, Level, graded
-from profile_service.config import ProfileConfig
-from ranking_service.config import RankingConfig
+from corkboard.stack import SERVICES
 from service_runtime.certificate_expiry import expiry_of
-from service_runtime.config import ServiceConfig, load_config
-from service_runtime.config_draft import ConfigError
 
 AREA: Final = "settings"
-CONFIGS: Final[dict[str, type[ServiceConfig]]] = {
-    "profile_service": ProfileConfig,
-    "candidate_service": CandidateConfig,
-    "ranking_service": RankingConfig,
-}
 DAY: Final = 24 * 3600.0
 CERTIFICATE_DAYS_MIN: Final = 14.0
 """Days before its end at which a certificate should have been renewed. Guess."""
+SECONDS_MAX: Final = 120.0
+"""How long a service may take to print its settings; it loads its libraries first."""
 
 
-def settings_of(service: str) -> ServiceConfig | None:
-    """The settings of a service from its file and this environment; None if they are wrong."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    What a service would be set to if it started here and now.
+
+    Attributes:
+        values: Every setting that has a value, by name; empty if any is wrong.
+        faults: Everything that is wrong, one sentence each.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+
+
+def read_all_settings() -> dict[str, Settings]:
+    """The settings of each service, as the service itself prints them, from this environment."""
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        return dict(zip(SERVICES, pool.map(_read, SERVICES), strict=True))
+
+
+def _read(service: str) -> Settings:
+    command = [sys.executable, "-m", service, "--print-config"]
     try:
-        return load_config(CONFIGS[service])
-    except ConfigError:
-        return None
+        done = subprocess.run(  # noqa: S603  our own interpreter and modules
+            command, check=False, capture_output=True, text=True, timeout=SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return Settings(faults=(f"it did not print its settings within {SECONDS_MAX:g} s",))
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        faults = [line.strip() for line in lines if line.startswith("  ")]
+        return Settings(faults=faults or lines[-1:] or [f"it ended with {done.returncode}"])
+    return Settings(values=tomllib.loads(done.stdout))
 
 
-def look_at_settings(clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Every service's settings, and certificates, tokens and access files that they name."""
-    for service, config_class in CONFIGS.items():
-        try:
-            config = load_config(config_class)
-        except ConfigError as error:
-            for fault in error.faults:
-                remedy = f"correct it; python -m {service} --print-config shows every setting"
-                yield Finding(AREA, service, Level.PROBLEM, str(fault), remedy)
+def look_at_settings(
+    settings: Mapping[str, Settings], clock: Callable[[], float] = time.time
+) -> Iterator[Finding]:
+    """
+    Every service's settings, and certificates, tokens and access files that they name.
+
+    Args:
+        settings: By service.
+        clock: Unix seconds.
+    """
+    for service, read in settings.items():
+        for fault in read.faults:
+            remedy = f"correct it; python -m {service} --print-config shows every setting"
+            yield Finding(AREA, service, Level.PROBLEM, fault, remedy)
+        if read.faults:
             continue
         yield Finding(AREA, service, Level.OK, "every setting is as it may be")
-        yield from _certificate(service, config, clock())
+        yield from _certificate(service, read.values, clock())
         for name in ("tls_client_ca_file", "tls_ca_file", "token_file", "access_file"):
-            path = getattr(config, name)
-            if path is not None:
-                yield _readable(service, name, path)
+            if name in read.values:
+                yield _readable(service, name, Path(read.values[name]))
 
 
-def _certificate(service: str, config: ServiceConfig, now: float) -> Iterator[Finding]:
-    certificate, key = config.tls_certificate_file, config.tls_key_file
-    if certificate is None or key is None:
+def _certificate(service: str, values: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    if "tls_certificate_file" not in values:
         return
+    certificate, key = Path(values["tls_certificate_file"]), Path(values["tls_key_file"])
     check = f"{service} certificate"
     try:
         days = (expiry_of(certificate, key) - now) / DAY
