@@ -17,6 +17,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ranking_service import kernels, overlap_kernels
@@ -27,6 +28,7 @@ from ranking_service.pool import Candidates, Pool, SourceList, merge
 from ranking_service.query import Origin, Surface
 from ranking_service.ranker import GbdtRanker
 from ranking_service.side_tables import Audience, PinWords, SaveGraph, SideTables, VectorGeometry
+from ranking_service.word_codes import WordCodes
 from ranking_service.world import World
 from service_runtime.id_table import IdTable
 
@@ -93,7 +95,9 @@ def make_context(folder: Path, pins: int, dimension: int, seed: int) -> FeatureC
     side = SideTables(
         graph=SaveGraph(pin_offsets, pin_boards, board_offsets, np.empty(0, np.int32)),
         geometry=VectorGeometry.of(vectors),
-        words=PinWords(word_offsets, word_codes, {str(code): code for code in range(20_000)}),
+        words=PinWords(
+            word_offsets, word_codes, WordCodes(pa.array(map(str, range(20_000)))), 20_000
+        ),
         audience=Audience(rng.standard_normal((pins, 3)).astype(np.float32), {}),
         text_vectors=contents[0],
         visual_vectors=contents[1],

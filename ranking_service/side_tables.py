@@ -7,7 +7,7 @@ well, so that given pins (RankPins) can be compared as well as proposed ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from ranking_service.catalogue import (
     PIN_VECTORS,
     open_vectors,
 )
+from ranking_service.word_codes import WordCodes
 from service_runtime.errors import Corrupted
 from service_runtime.generation_store import Generation, GenerationStore
 from service_runtime.id_table import IdTable
@@ -162,18 +163,13 @@ class PinWords:
         offsets: Where each pin's words start, int64[N + 1].
         codes: int32[t].
         code_by_word: Number of each word.
-        code_count: One more than the largest number.
+        code_count: Above every number.
     """
 
     offsets: NDArray[np.int64]
     codes: NDArray[np.int32]
-    code_by_word: Mapping[str, int]
-    code_count: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Count once what every request needs."""
-        most = max(self.code_by_word.values(), default=-1)
-        object.__setattr__(self, "code_count", most + 1)
+    code_by_word: WordCodes
+    code_count: int
 
     @classmethod
     def open(cls, generation: Generation) -> Self:
@@ -190,7 +186,7 @@ class PinWords:
         except (OSError, pa.ArrowInvalid) as fault:
             raise Corrupted(f"{path} cannot be read: {fault}") from fault
         if "title" not in table.column_names:
-            return cls(np.zeros(table.num_rows + 1, np.int64), np.empty(0, np.int32), {})
+            return cls.of(pa.nulls(table.num_rows, pa.large_string()))
         return cls.of(table["title"].combine_chunks())
 
     @classmethod
@@ -204,15 +200,15 @@ class PinWords:
         words = pc.dictionary_encode(pc.list_flatten(lists))
         words = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
         codes = np.array(words.indices.to_numpy(zero_copy_only=False), np.int32)
-        named = {word: code for code, word in enumerate(words.dictionary.to_pylist())}
-        codes[codes == named.pop("", -2)] = -1
-        return cls(offsets, codes, named)
+        nothing = pc.index(words.dictionary, "").as_py()
+        codes[codes == nothing] = -1  # no word has the code -1, which tells that "" is not there
+        return cls(offsets, codes, WordCodes(words.dictionary), len(words.dictionary))
 
     def codes_of(self, texts: tuple[str, ...]) -> NDArray[np.int32]:
         """Distinct known words of some texts, int32[w]."""
         split = ("".join(c if c.isalnum() else " " for c in text.lower()).split() for text in texts)
-        found = {self.code_by_word.get(word, -1) for words in split for word in words} - {-1}
-        return np.array(sorted(found), np.int32)
+        found = np.unique(self.code_by_word.codes_of([word for words in split for word in words]))
+        return found[found >= 0]
 
 
 @dataclass(frozen=True, slots=True)
