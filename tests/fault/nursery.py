@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -35,12 +36,15 @@ class Nursling:
 
     process: BaseProcess
     _said: Connection
+    _complaints: Path
 
     def line(self, timeout_s: float = START_SECONDS_MAX) -> str:
-        """Its next line on stdout; "" if it ended without one."""
+        """Its next line on stdout; fails with its stderr if it ended without one."""
         assert self._said.poll(timeout_s), "nothing was said in time"
         found = b""
-        while not found.endswith(b"\n") and (byte := os.read(self._said.fileno(), 1)):
+        while not found.endswith(b"\n"):
+            byte = os.read(self._said.fileno(), 1)
+            assert byte, f"it ended without a word:\n{self._complaints.read_text()}"
             found += byte
         return found.decode()
 
@@ -64,16 +68,21 @@ class Nursling:
         code = self.process.exitcode
         self._said.close()
         self.process.close()
+        self._complaints.unlink()
         return code
 
 
 def start_module(module: str, arguments: Sequence[str]) -> Nursling:
-    """Run a module as `python -m` does; its stderr goes nowhere."""
+    """Run a module as `python -m` does."""
     reader, writer = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_become, args=(module, list(arguments), writer), daemon=True)
+    descriptor, complaints = tempfile.mkstemp(prefix="corkboard-nursery-")
+    os.close(descriptor)
+    process = _CONTEXT.Process(
+        target=_become, args=(module, list(arguments), writer, complaints), daemon=True
+    )
     process.start()
     writer.close()
-    return Nursling(process, reader)
+    return Nursling(process, reader, Path(complaints))
 
 
 def start_job(module: str, data_root: Path, *, as_of: float) -> Nursling:
@@ -87,16 +96,14 @@ def start_service(service: str, data_root: Path, **settings: Any) -> tuple[Nursl
     nursling = start_module(
         service, [part for name in known for part in ("--set", f"{name}={known[name]}")]
     )
-    line = nursling.line()
-    assert line, f"{service} did not start"
-    return nursling, open_channel(f"127.0.0.1:{json.loads(line)['port']}", attempts_max=1)
+    port = json.loads(nursling.line())["port"]
+    return nursling, open_channel(f"127.0.0.1:{port}", attempts_max=1)
 
 
-def _become(module: str, arguments: list[str], said: Connection) -> None:
+def _become(module: str, arguments: list[str], said: Connection, complaints: str) -> None:
     """Turn the forked process into the module's main."""
     os.dup2(said.fileno(), sys.stdout.fileno())
     said.close()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, sys.stderr.fileno())
+    os.dup2(os.open(complaints, os.O_WRONLY | os.O_APPEND), sys.stderr.fileno())
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
