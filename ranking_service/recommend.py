@@ -33,7 +33,7 @@ from ranking_service.plan import Plan
 from ranking_service.planner import Planner
 from ranking_service.pool import Candidates, Pool, merge, pool_of
 from ranking_service.query import NO_FILTER, RankQuery, RecommendQuery
-from ranking_service.ranker import Serving
+from ranking_service.ranker import HAND_TUNED, Serving
 from ranking_service.rotation import ShownLately, held_back
 from ranking_service.scoring import Scored, UnderQuery, score_pool
 from ranking_service.shadow import Shadow
@@ -191,7 +191,7 @@ class Recommender:
         remembered = UnderQuery(self._memory.current(), query.query_pin_id, world)
         context = context_of(query, world, profile, query_row, self._clock(), remembered)
         serving = self._models.serving(query.surface)
-        scored = self._scored(pool, context, serving, remembered)
+        serving, scored = self._scored(pool, context, serving, remembered)
         order = best_first(scored.scores)
         run = Run(
             query=query,
@@ -231,7 +231,7 @@ class Recommender:
                 now=now,
             )
             boosts = rotated if boosts is None else boosts + rotated
-        scored = self._scored(pool, context, serving, remembered, boosts)
+        serving, scored = self._scored(pool, context, serving, remembered, boosts)
         if gathered.is_random:
             rng = np.random.default_rng(query.seed)
             arrangement = random_arrangement(pool, candidates, len(allowed.pool), rng)
@@ -304,12 +304,17 @@ class Recommender:
         serving: Serving,
         remembered: UnderQuery,
         boosts: NDArray[np.float64] | None = None,
-    ) -> Scored:
-        return score_pool(
-            pool,
-            context,
-            serving.ranker,
-            remembered=None if remembered.memory.is_empty else remembered,
-            config=self._config,
-            boosts=boosts,
+    ) -> tuple[Serving, Scored]:
+        """The numbers of a pool, and the model that they come from: not one that gives none."""
+        known = None if remembered.memory.is_empty else remembered
+        scored = score_pool(
+            pool, context, serving.ranker, remembered=known, config=self._config, boosts=boosts
         )
+        if np.isfinite(scored.model_logits).all():
+            return serving, scored
+        reason = f"the model {serving.generation} gives scores that are no finite numbers"
+        hand_tuned = self._models.serving(context.surface, HAND_TUNED).ranker
+        scored = score_pool(
+            pool, context, hand_tuned, remembered=known, config=self._config, boosts=boosts
+        )
+        return Serving(hand_tuned, missing_reason=reason), scored

@@ -9,7 +9,7 @@ for which no surface is left, or that loses beyond doubt to the one that serves,
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +24,19 @@ from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.light_score import LightScore
 from ranking_service.models.boosting import BoostSettings
 from ranking_service.models.calibration import calibration_error, reliability
-from ranking_service.models.entries import TRAINED_MODELS, Fitted, Recipe, Trained, finished, fit
+from ranking_service.models.entries import (
+    TRAINED_MODELS,
+    TREE_MODELS,
+    Fitted,
+    Recipe,
+    Trained,
+    finished,
+    fit,
+)
 from ranking_service.models.example_split import Slice, Split, counts, load_split
 from ranking_service.models.light import learn_light
 from ranking_service.models.pairs import Negatives
+from ranking_service.models.search import Trial, search
 from ranking_service.query import Surface
 from ranking_service.ranker import (
     HAND_TUNED,
@@ -40,6 +49,7 @@ from ranking_service.ranker import (
     write_ranker,
 )
 from ranking_service.serving_gate import Comparison, compare_with, described, incumbent, lost
+from service_runtime.errors import InvalidRequest
 from service_runtime.job import JobContext, JobFailed, run_job
 from service_runtime.telemetry import audit
 
@@ -57,6 +67,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     split = open_split(context, wanted)
     chosen = recipe(context)
     split.only(chosen.slice).refuse_few()
+    chosen, trials = searched(context, chosen, split)
     fitted = fit(chosen, split)
     assert fitted.ranker is not None
     newer = split.newer
@@ -98,6 +109,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
             for surface, verdict in verdicts.items()
         },
         "serving": described(rival, compared),
+        "search": [asdict(trial) for trial in trials],
     }
     refuse_lost(compared, report, is_forced=context.arguments.force)
     served = served_surfaces(verdicts, report, is_forced=context.arguments.force)
@@ -146,6 +158,23 @@ def recipe(context: JobContext[RankingConfig]) -> Recipe:
         left_out=tuple(arguments.without),
         slice=Slice(arguments.slice),
     )
+
+
+def searched(
+    context: JobContext[RankingConfig], chosen: Recipe, split: Split
+) -> tuple[Recipe, tuple[Trial, ...]]:
+    """
+    The recipe with the best settings that were tried, if any were to be.
+
+    Raises:
+        InvalidRequest: If the model has no such settings.
+    """
+    count: int = context.arguments.search
+    if not count:
+        return chosen, ()
+    if chosen.model not in TREE_MODELS:
+        raise InvalidRequest(f"{chosen.model} has no settings to search", field="--search")
+    return search(chosen, split, count=count, newer_share=context.config.validation_share)
 
 
 def objectives(
@@ -318,6 +347,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[SAVE],
         choices=list(OBJECTIVES),
         help="what to train for; the setting objective_weights says what counts (default: save)",
+    )
+    parser.add_argument(
+        "--search",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="try so many settings of trees on training lists first, those of the configuration "
+        "among them, and take the best (default: none are tried)",
     )
     parser.add_argument(
         "--stage",

@@ -57,6 +57,8 @@ _LOSSES: Final = {
     POINTWISE_GBDT: Loss.POINTWISE,
     LAMBDAMART: Loss.LAMBDAMART,
 }
+TREE_MODELS: Final = tuple(_LOSSES)
+"""Models that are made of trees."""
 _MEMBOOST: Final = FEATURE_NAMES.index("memboost")
 
 Trained = GbdtRanker | LinearRanker

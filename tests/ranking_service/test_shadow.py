@@ -17,7 +17,7 @@ from ranking_service.feature_table import FEATURE_NAMES
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.models.calibration import Calibration
 from ranking_service.models.linear import LinearModel
-from ranking_service.query import Surface
+from ranking_service.query import RankQuery, Surface, Viewer
 from ranking_service.ranker import (
     RANKER_ARTIFACT,
     RANKER_FORMAT_VERSION,
@@ -208,6 +208,23 @@ def test_a_model_that_gives_no_scores_is_counted_and_harms_nothing(tmp_path: Pat
     assert all(len(answer.pins) == 20 and not answer.missing for answer in answers)
     assert figures == {"request_count": 0, "failed_count": 3}
     assert 'shadow_answers_total{outcome="failed"} 3.0' in page
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_serving_model_that_gives_no_scores_is_replaced_and_named(tmp_path: Path) -> None:
+    """The hand-tuned one ranks that request, in both verbs, and the answer says why."""
+    broken = linear({"log_save_count": 1e308, "log_board_count": -1e308})
+    with opened(tmp_path / "a", broken) as stand, opened(tmp_path / "b") as plain:
+        answer = stand.recommender.recommend(ask())
+        wanted = plain.recommender.recommend(ask())
+        given = RankQuery("user", "", tuple(names(wanted)), Viewer("en", "NL"), "request")
+        ranked = stand.recommender.rank(given)
+
+    assert names(answer) == names(wanted)
+    assert answer.model == ranked.model == "hand_tuned"
+    assert "ranker" not in answer.generations
+    assert dict(answer.missing)["ranker"] == dict(ranked.missing)["ranker"]
+    assert "no finite numbers" in dict(answer.missing)["ranker"]
 
 
 def test_a_full_queue_leaves_answers_out(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ranking_service.models.calibration import RARE_SHARE
 from ranking_service.models.entries import TRAINED_MODELS
 from ranking_service.query import Surface
 from ranking_service.ranker import Rankers, open_ranker
+from service_runtime.errors import InvalidRequest
 from service_runtime.generation_store import GenerationStore
 from service_runtime.job import JobContext, JobFailed
 from tests.ranking_service.worlds import DAY, NOW
@@ -101,7 +102,15 @@ def train(
     **settings: Any,
 ) -> Any:
     """Run the job and return its report."""
-    arguments = {"slice": "all", "objectives": ["save"]} | (arguments or {})
+    arguments = {
+        "slice": "all",
+        "objectives": ["save"],
+        "model": "pointwise_gbdt",
+        "negatives": "both",
+        "without": [],
+        "stage": False,
+        "search": 0,
+    } | (arguments or {})
     settings = {
         "label_horizon_days": 1.0,
         "tree_count_max": 60,
@@ -116,10 +125,7 @@ def train(
             impressions=None,
             force=force,
             surfaces=["home_feed", "related_pins"],
-            **(
-                {"model": "pointwise_gbdt", "negatives": "both", "without": [], "stage": False}
-                | arguments
-            ),
+            **arguments,
         ),
     )
     try:
@@ -168,6 +174,25 @@ def test_a_model_that_loses_to_the_serving_one_is_not_published(tmp_path: Path) 
     assert first["serving"]["generation"] == ""
     assert caught.value.report["serving"]["generation"] == first["generation"] == serving
     assert store.current_id("ranker") == forced["generation"]
+
+
+def test_settings_are_searched_on_training_lists_alone(tmp_path: Path) -> None:
+    """The first trial is the configuration; a bad one loses; the newer lists have no say."""
+    write(tmp_path, *make_shown())
+    bad = {"learning_rate": 0.0001, "tree_count_max": 20}
+
+    plain = train(tmp_path, force=True, **bad)
+    found = train(tmp_path, force=True, arguments={"search": 6}, **bad)
+
+    first, *others = found["search"]
+    assert plain["search"] == []
+    assert first["learning_rate"] == 0.0001
+    assert max(trial["ndcg_at_10"] for trial in others) > first["ndcg_at_10"]
+    name = "pointwise_gbdt"
+    assert found["quality"][name]["ndcg_at_10"] > plain["quality"][name]["ndcg_at_10"] + 0.05
+    assert found["examples"] == plain["examples"]
+    with pytest.raises(InvalidRequest, match="no settings to search"):
+        train(tmp_path, arguments={"search": 2, "model": "rank_svm"})
 
 
 def test_a_staged_model_leaves_the_serving_one_alone(tmp_path: Path) -> None:
