@@ -45,6 +45,7 @@ def test_the_promised_commands_are_there() -> None:
     promised |= {"declare", "erase", "rank", "demo", "status", "export"}
     promised |= {"search", "boards", "sources", "explain", "impressions", "experiment", "rollback"}
     more = {"adjust", "describe", "merge", "erasure", "backup", "restore", "simulate", "promote"}
+    more |= {"doctor", "audit"}
     assert promised | more == set(COMMANDS)
     assert {"pins", "saves", "memboost", "evaluate"} <= GROUPS.keys()
 
