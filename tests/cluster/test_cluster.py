@@ -78,7 +78,7 @@ def stack(cluster: Cluster) -> Cluster:
     load().write(volumes / "corkboard-data" / "incoming")
     subprocess.run(["chown", "-R", "10001:10001", str(volumes)], check=True)
     cluster.apply(found)
-    _run_job(cluster, _import_job(found))
+    _import(cluster)
     for name in _first_jobs():
         cron_job = next(
             one for one in found if (one["kind"], one["metadata"]["name"]) == ("CronJob", name)
@@ -99,15 +99,19 @@ def _first_jobs() -> list[str]:
     return found[1].replace("\\\n", " ").split()
 
 
-def _import_job(found: list[Manifest]) -> Manifest:
-    """The import of docs/kubernetes.md, with the pod that it is told to use."""
-    pod = json.loads((Path(__file__).parents[2] / "k8s" / "import-pod.json").read_text())
-    some = next(one for one in found if one["kind"] == "CronJob")
-    job = job_of(some, "import")
-    container = pod["spec"]["containers"][0]
-    container["image"] = IMAGE
-    job["spec"]["template"]["spec"] = {**pod["spec"], "restartPolicy": "Never"}
-    return job
+def _import(cluster: Cluster) -> None:
+    """The import as docs/kubernetes.md tells it, without a terminal."""
+    overrides = (GUIDE.parents[1] / "k8s" / "import-pod.json").read_text()
+    how = (f"--image={IMAGE}", "--override-type=strategic", f"--overrides={overrides}")
+    command = ("corkboard", "import", "/data/incoming")
+    cluster.kubectl("run", "import", "--restart=Never", *how, "--", *command)
+
+    def is_done() -> bool:
+        phase = cluster.get("pod", "import")["status"]["phase"]
+        assert phase != "Failed", cluster.kubectl("logs", "import")
+        return bool(phase == "Succeeded")
+
+    wait_until("the import", is_done, seconds=600)
 
 
 def _run_job(cluster: Cluster, job: Manifest) -> None:
