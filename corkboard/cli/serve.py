@@ -12,6 +12,7 @@ from rich.text import Text
 
 from corkboard.cli.options import DEFAULT_DATA_ROOT, AsJson, DataRoot, ExitCode, Targets, connected
 from corkboard.cli.output import in_bytes, notes, out, print_json, since_us
+from corkboard.simulate import SIMULATED, is_simulated
 from service_runtime.errors import CorkboardError
 
 if TYPE_CHECKING:
@@ -118,10 +119,13 @@ def status(
         "models": models,
         "data_root": str(data_root),
         "artifacts": artifacts,
+        "warning": SIMULATED if is_simulated(data_root) else "",
     }
     if as_json:
         print_json(found)
     else:
+        if found["warning"]:
+            out.print(str(found["warning"]), style="bold", markup=False)
         _print_status(found)
     if any(service["health"] != "SERVING" for service in services):
         raise typer.Exit(ExitCode.UNREACHABLE)

@@ -26,6 +26,7 @@ from corkboard.evaluation.split import (
     split_pairs,
 )
 from corkboard.pipeline import STEPS, Needs, Order, Outcome, StepResult, Watcher, run_steps
+from corkboard.simulate import SIMULATED, is_simulated
 from corkboard.stack import Stack
 from service_runtime.errors import ProcessFailed
 
@@ -77,6 +78,7 @@ class CandidateReport:
         facts: Sizes and terms by name, for the head of a report.
         sources: One report a source, in the service's order.
         union: All sources in turns; its `alone` is NaN.
+        weighed: All sources by weighted ranks; likewise.
         baselines: One report a baseline.
         build: What the jobs reported.
         seconds: How long everything took.
@@ -85,6 +87,7 @@ class CandidateReport:
     facts: dict[str, str]
     sources: tuple[ListReport, ...]
     union: ListReport
+    weighed: ListReport
     baselines: tuple[ListReport, ...]
     build: tuple[StepResult, ...]
     seconds: float
@@ -92,8 +95,8 @@ class CandidateReport:
 
     @property
     def lists(self) -> tuple[ListReport, ...]:
-        """All reports: sources, union, baselines."""
-        return (*self.sources, self.union, *self.baselines)
+        """All reports: sources, both unions, baselines."""
+        return (*self.sources, self.union, self.weighed, *self.baselines)
 
 
 def evaluate(
@@ -139,7 +142,8 @@ def evaluate(
     finally:
         if plan.keep is None:
             shutil.rmtree(scratch, ignore_errors=True)
-    return replace(report, build=built, seconds=time.monotonic() - began)
+    warnings = (*([SIMULATED] if is_simulated(data_root) else []), *report.warnings)
+    return replace(report, build=built, seconds=time.monotonic() - began, warnings=warnings)
 
 
 def build_as_of(
@@ -200,7 +204,7 @@ def _measure(root: Path, split: Split, plan: Plan, say: Callable[[str], None]) -
     say("judging")
     judge.catalogue_size = catalogue.pin_count
     sources = judge.sources(names, asked)
-    union = judge.union(names, asked)
+    union, weighed = judge.union(names, asked), judge.weighed(names, asked)
     fitted = fit_in_turn(
         plan.baselines, judge.histories, judge.seen, judge.tested_users, DEPTHS[-1], say=say
     )
@@ -215,4 +219,4 @@ def _measure(root: Path, split: Split, plan: Plan, say: Callable[[str], None]) -
     ]
     warnings += judge.warnings(names, asked)
     facts = judge.facts() | {"asked with": plan.start.value}
-    return CandidateReport(facts, sources, union, models, (), 0.0, tuple(warnings))
+    return CandidateReport(facts, sources, union, weighed, models, (), 0.0, tuple(warnings))
