@@ -15,7 +15,9 @@ concurrency filter (latency without load / latency now). Those must guess the la
 and hold traffic back to measure it; a call here notes its wait and its run apart, so we know it.
 
 Never fewer than the workers and as many again: with less, a worker would idle between two calls and
-throughput would be lost. So what adapts is the queue; how much runs at once is `worker_count`.
+throughput would be lost. Nor fewer than half of what the workers take up within the goal, so that
+a hiccup of the machine does not make the next burst of quick calls meet a closed door. So what
+adapts is the queue; how much runs at once is `worker_count`.
 """
 
 import math
@@ -26,15 +28,18 @@ from collections.abc import Callable
 WINDOW_SECONDS = 0.1
 """Least time between two changes."""
 WINDOW_CALL_COUNT = 10
-"""Least number of calls that a change is based on."""
+"""Least number of calls that a change is based on; nor fewer than the limit itself, up to the
+number remembered: the queue must have filled or emptied before its effect can be seen."""
 SAMPLE_COUNT_MAX = 500
 """Calls of one window that are remembered; a percentile needs no more."""
 DECREASE_MIN = 0.5
 """Most that one change takes away, as a factor."""
 BUDGET_SHARE = 0.25
 """Share of a caller's time that may be spent waiting."""
-START_COUNT_PER_WORKER = 8
+START_COUNT_PER_WORKER = 16
 """Calls a worker that may wait before anything was measured. Guess."""
+FLOOR_SHARE = 0.5
+"""Share of the calls that the workers take up within the goal, which always may come in."""
 
 
 class ConcurrencyLimit:
@@ -56,6 +61,7 @@ class ConcurrencyLimit:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._worker_count = worker_count
         self.count_max = worker_count + queue_count_max
         self.count_min = min(2 * worker_count, self.count_max)
         self.count = min(worker_count * (1 + START_COUNT_PER_WORKER), self.count_max)
@@ -91,7 +97,7 @@ class ConcurrencyLimit:
                 self._budgets.append(budget_s)
                 self._run_total += run_s
             is_over = now - self._began >= WINDOW_SECONDS
-            if is_over and len(self._waits) >= WINDOW_CALL_COUNT:
+            if is_over and len(self._waits) >= self._needed_count:
                 self._adapt()
                 self._begin_window(now)
 
@@ -100,6 +106,7 @@ class ConcurrencyLimit:
         self._waits: list[float] = []
         self._budgets: list[float] = []
         self._run_total = 0.0
+        self._needed_count = max(WINDOW_CALL_COUNT, min(self.count, SAMPLE_COUNT_MAX))
 
     def _adapt(self) -> None:
         count = len(self._waits)
@@ -112,5 +119,6 @@ class ConcurrencyLimit:
         elif self._was_reached:
             self._exact += math.sqrt(self._exact)
         self._was_reached = False
-        self._exact = min(max(self._exact, self.count_min), self.count_max)
+        floor = FLOOR_SHARE * self._worker_count * (1 + goal / max(run, 1e-6))
+        self._exact = min(max(self._exact, self.count_min, floor), self.count_max)
         self.count = int(self._exact)
