@@ -106,7 +106,7 @@ class Server:
             self._pools.calls,
             interceptors=[*interceptors, self._calls],
             options=_options(config),
-            # Far above our own bound (the queue): only keeps refusals themselves from piling up.
+            # Far above our own bound: only keeps streams of reflection and channelz from piling up.
             maximum_concurrent_rpcs=config.workers() + config.queue_count_max + 1024,
         )
         add_services(self._grpc)
