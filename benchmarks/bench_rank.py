@@ -152,6 +152,23 @@ def make_pool(pins: int, count: int, seed: int) -> Pool:
     return merge(candidates, excluded_rows=np.empty(0, np.int32))
 
 
+def bare_contents(pool: Pool, context: FeatureContext) -> Callable[[], None]:
+    """The arithmetic of the vectors of texts and pictures."""
+    side, rows = context.world.side, pool.rows
+    tables = [table for table in (side.text_vectors, side.visual_vectors) if table is not None]
+    query = np.array([context.query_row], np.int32)
+    beside = np.concatenate([query, context.medoid_rows[:8], context.session_rows])
+
+    def run() -> None:
+        for table in tables:
+            kernels.has_vector(table, rows)
+            found = kernels.cosines(table, rows, table[beside])
+            overlap_kernels.closest(found, 1, 9)
+            overlap_kernels.closest(found, 9, 12)
+
+    return run
+
+
 def bare_features(pool: Pool, context: FeatureContext) -> Callable[[], Any]:
     """The arithmetic of the features alone: kernels and gathers on arrays prepared beforehand."""
     world, side = context.world, context.world.side
@@ -177,8 +194,7 @@ def bare_features(pool: Pool, context: FeatureContext) -> Callable[[], Any]:
         (catalogue.topic_offsets, catalogue.topic_codes, catalogue.topic_count),
         (words.offsets, words.codes, words.code_count),
     ]
-    contents = [table for table in (side.text_vectors, side.visual_vectors) if table is not None]
-    beside = np.concatenate([query, context.medoid_rows[:8], context.session_rows])
+    contents = bare_contents(pool, context)
     ones = np.ones(1, np.float32)
     columns = np.arange(len(SOURCES))
     out = np.empty((len(pool), len(FEATURE_NAMES)), np.float32)
@@ -195,18 +211,17 @@ def bare_features(pool: Pool, context: FeatureContext) -> Callable[[], Any]:
         overlap_kernels.nearest(cosines, 0, 16, context.importances)
         overlap_kernels.closest(cosines, 20, 23)
         overlap_kernels.closest(cosines, 23, 73)
-        for content in contents:
-            kernels.has_vector(content, rows)
-            found = kernels.cosines(content, rows, content[beside])
-            overlap_kernels.closest(found, 1, 9)
-            overlap_kernels.closest(found, 9, 12)
+        contents()
         table = overlap_kernels.board_overlap(together, starts, *edges, BOARDS_PER_PIN_MAX)
         overlap_kernels.overlap_scores(
             rows, *table, starts, *edges, graph.board_offsets, BOARDS_PER_PIN_MAX
         )
-        out[:, 30 : 30 + len(STATISTIC_COUNTS)] = np.log1p(statistics.counts[rows])
+        counts = statistics.counts[rows]
+        out[:, 30 : 30 + len(STATISTIC_COUNTS)] = np.log1p(counts)
+        out[:, 50:53] = counts[:, 4:7] / (10.0 + counts[:, 4:].sum(axis=1))[:, None]
         np.log1p((context.now - statistics.newest_save_times[rows]) / 86_400.0)
         np.log1p((context.now - catalogue.creation_times[rows]) / 86_400.0)
+        out[:, 53] = catalogue.topic_offsets[rows + 1] - catalogue.topic_offsets[rows]
         for column in (catalogue.languages, catalogue.countries):
             np.where(column.codes[rows] == 1, 1, -1)
         out[:, 45:48] = lifts[rows]
