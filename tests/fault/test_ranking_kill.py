@@ -26,7 +26,7 @@ WRITERS = 4
 PINS = 5
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_every_acknowledged_impression_survives_kill_9(tmp_path: Path) -> None:
     """
     Four writers confirm lists until the process is killed, again and again.
