@@ -79,8 +79,17 @@ def simulate(
     )
 
 
-@pytest.mark.parametrize("load", [1.5, 3.0, 10.0])
-@pytest.mark.parametrize(("worker_count", "run_s"), [(2, 0.01), (4, 0.002), (2, 0.04), (16, 0.02)])
+@pytest.mark.parametrize(
+    ("worker_count", "run_s", "load"),
+    [
+        (2, 0.01, 1.5),
+        (2, 0.01, 3.0),
+        (2, 0.01, 10.0),
+        (4, 0.002, 3.0),
+        (2, 0.04, 3.0),
+        (16, 0.02, 3.0),
+    ],
+)
 def test_overload_keeps_workers_busy_and_waits_short(
     worker_count: int, run_s: float, load: float
 ) -> None:
