@@ -137,6 +137,23 @@ def _sub_range(
     return begin, degree
 
 
+@njit(inline="always")
+def _list_of(offsets: Any, node: Any, word: Any) -> Any:
+    """Return begin and degree of a node's list: live where *word* tells of one, else sealed."""
+    if word == _U(0):
+        begin = _U(offsets[node])
+        return begin, _U(offsets[node + _ONE]) - begin
+    return word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
+
+
+@njit(inline="always")
+def _live_sub_range(lists: Any, begin: Any, degree: Any, coin: Any, ranges: Any) -> Any:
+    """As `_sub_range` of a live list, whose groups stand behind it: count, labels, begins."""
+    first = begin + degree + _ONE
+    last = first + _U(lists[begin + degree])
+    return _sub_range(lists, lists, first, last, last - first, begin, begin, degree, coin, ranges)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def walk(
     pin_edges: tuple[NDArray[Any], NDArray[np.int32]],
@@ -228,11 +245,7 @@ def walk(
             word = _U(0)
             if live is not None:
                 word = pin_words[pin]
-            if word == _U(0):
-                begin = _U(pin_offsets[pin])
-                degree = _U(pin_offsets[pin + _ONE]) - begin
-            else:
-                begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
+            begin, degree = _list_of(pin_offsets, pin, word)
             if bias is not None:
                 coin = limit
                 if limit > 0:
@@ -254,20 +267,7 @@ def walk(
                         ranges,
                     )
                 elif live is not None:
-                    first = begin + degree + _ONE
-                    last = first + _U(lists[begin + degree])
-                    begin, degree = _sub_range(
-                        lists,
-                        lists,
-                        first,
-                        last,
-                        last - first,
-                        begin,
-                        begin,
-                        degree,
-                        coin,
-                        ranges,
-                    )
+                    begin, degree = _live_sub_range(lists, begin, degree, coin, ranges)
             slot = begin + (((draws[k] & _LOW_32) * degree) >> _U(32))
             slots[k] = np.uint32(slot)
             if live is not None:
@@ -299,11 +299,7 @@ def walk(
             word = _U(0)
             if live is not None:
                 word = board_words[board]
-            if word == _U(0):
-                begin = _U(board_offsets[board])
-                degree = _U(board_offsets[board + _ONE]) - begin
-            else:
-                begin, degree = word & BEGIN_MASK, (word >> DEGREE_SHIFT) & DEGREE_MASK
+            begin, degree = _list_of(board_offsets, board, word)
             if bias is not None:
                 coin = limit
                 if limit > 0:
@@ -326,20 +322,7 @@ def walk(
                         ranges,
                     )
                 elif live is not None:
-                    first = begin + degree + _ONE
-                    last = first + _U(lists[begin + degree])
-                    begin, degree = _sub_range(
-                        lists,
-                        lists,
-                        first,
-                        last,
-                        last - first,
-                        begin,
-                        begin,
-                        degree,
-                        coin,
-                        ranges,
-                    )
+                    begin, degree = _live_sub_range(lists, begin, degree, coin, ranges)
             product = (draws[k] >> _U(32)) * degree
             draws[k] = product & _LOW_32
             slot = begin + (product >> _U(32))
