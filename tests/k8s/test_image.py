@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from corkboard import Client
+from corkboard.answers import Recommendations
 from corkboard.health import SERVING, check_health
 from datasets.tiny import load
 from tests.k8s.manifest_rules import Manifest
@@ -141,9 +142,17 @@ def test_services_answer_together(addresses: dict[str, str]) -> None:
         pin = load().pins[0].pin_id
         assert client.record("ana", pin, "save").action_id
         answer = client.recommend("ana", limit=10)
+        deadline = time.monotonic() + 120
+        while _is_hasty(answer) and time.monotonic() < deadline:
+            answer = client.recommend("ana", limit=10)
 
     assert len(answer.pins) == 10
     assert {one.part for one in answer.degradations} <= {"source:visual"}
+
+
+def _is_hasty(answer: Recommendations) -> bool:
+    """Whether somebody was too late for it, as happens on a machine with other work."""
+    return any(one.part != "source:visual" for one in answer.degradations)
 
 
 _LOOK = """
