@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from numpy.typing import NDArray
 from ranking_service import rule_kernels
 from ranking_service.arrange import DETERMINANTAL_OWN_SHARE as OWN_SHARE
 from ranking_service.config import RankingConfig
+from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.memboost.counting import Shown
 from ranking_service.memboost.curves import flat_curves
 from ranking_service.memboost.memory import NO_MEMORY, Memboost
 from ranking_service.memboost.table import make_table
 from ranking_service.query import RecommendQuery, Surface, Viewer
 from ranking_service.recommend import Recommender
+from ranking_service.shadow import compare
 from ranking_service.world import Artifacts
 from service_runtime.generation_store import GenerationStore
 from tests.ranking_service.worlds import (
@@ -89,7 +92,21 @@ class NothingNoted(KeptMemory):
         """Let it go."""
 
 
-def make(root: Path, pin_count: int, memory: Memboost, book: str) -> Recommender:
+class KeptRun:
+    """In place of a staged model: keeps what it was to rank."""
+
+    run: Any = None
+
+    def note(self, run: object, list_id: str) -> bool:
+        """Keep it."""
+        del list_id
+        self.run = run
+        return True
+
+
+def make(
+    root: Path, pin_count: int, memory: Memboost, book: str, shadow: Any = None
+) -> Recommender:
     """A recommender over one synthetic world."""
     rng = np.random.default_rng(1)
     lists = [
@@ -108,6 +125,7 @@ def make(root: Path, pin_count: int, memory: Memboost, book: str) -> Recommender
         Nothing(),
         NothingNoted(memory),
         book,
+        shadow,
     )
 
 
@@ -171,6 +189,8 @@ def run(pin_count: int, rounds: int) -> None:
             "two rules and a promotion": (ruled, ASK),
             "full explanations": (plain, replace(ASK, is_explained=True)),
         }
+        kept = KeptRun()
+        make(root, pin_count, NO_MEMORY, "", kept).recommend(ASK)
         base = 0.0
         print("## Rules, Memboost and explanations: RecommendPins in process\n")
         print("| request | CPU, ms | against plain |")
@@ -179,6 +199,10 @@ def run(pin_count: int, rounds: int) -> None:
             spent = cpu_ms(partial(ask, recommender, query, count(1)), rounds)
             base = base or spent
             print(f"| {name} | {spent:.2f} | {spent / base:.2f} |")
+        again = partial(compare, kept.run, make_hand_tuned(), gain_default=0.3)
+        spent = cpu_ms(again, rounds)
+        name = "behind the answer: a staged linear model ranks it too"
+        print(f"| {name} | {spent:.2f} | {spent / base:.2f} |")
 
 
 def traded(draw_count: int) -> None:
