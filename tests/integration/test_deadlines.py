@@ -13,7 +13,7 @@ from corkboard.stack import Stack
 from tests.integration.hops import Hop, hops
 from tests.integration.world import copy_of_root, make_stack
 
-BUDGETS = ["profile_budget_ms=20000", "candidate_budget_ms=20000", "own_reserve_ms=100"]
+BUDGETS = ["profile_budget_ms=25000", "candidate_budget_ms=25000", "own_reserve_ms=2000"]
 """So long that only the caller's deadline counts."""
 
 
@@ -34,7 +34,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
             f"profile_target=127.0.0.1:{profile.port}",
             f"candidate_target=127.0.0.1:{candidate.port}",
         ]
-        settings = {"ranking_service": [*BUDGETS, *targets]}
+        settings = {"ranking_service": [*BUDGETS, "deadline_seconds=60", *targets]}
         root = copy_of_root(tmp_path_factory.mktemp("deadlines"))
         with make_stack(root, settings=settings) as stack:
             profile.target = stack.targets["profile_service"]
@@ -51,13 +51,13 @@ def test_what_is_left_shrinks_from_hop_to_hop(chain: Chain) -> None:
 
     (profile,) = [one for one in chain.profile.passed if one.method == "GetProfile"]
     (candidate,) = [one for one in chain.candidate.passed if one.method == "RetrieveCandidates"]
-    reserve_s = 0.1
+    reserve_s = 2.0
     assert len(answer.pins) == 5
     assert 0 < candidate.seconds_left < profile.seconds_left <= 8.0 - reserve_s
 
 
 def test_hanging_up_reaches_the_service_behind(chain: Chain) -> None:
-    """The caller cancels: the question to candidate_service ends at once, not after its 20 s."""
+    """The caller cancels: the question to candidate_service ends at once, not after its 25 s."""
     chain.candidate.is_holding = True
     try:
         call = chain.stub.RecommendPins.future(
@@ -76,20 +76,14 @@ def test_hanging_up_reaches_the_service_behind(chain: Chain) -> None:
     assert not any("call.crashed" in line for line in lines)
 
 
-def test_time_that_is_up_ends_the_work_behind(chain: Chain) -> None:
-    """When the caller's deadline passes, nobody goes on working for it."""
+def test_answer_is_in_time_though_the_service_behind_is_not(chain: Chain) -> None:
+    """What is kept back is enough to answer without it; it is told to stop before."""
     chain.candidate.is_holding = True
     try:
-        with pytest.raises(grpc.RpcError) as caught:
-            chain.stub.RecommendPins(RecommendPinsRequest(user_id="nobody-7", limit=5), timeout=1.5)
-        assert chain.candidate.held.acquire(timeout=30), "candidate_service was never asked"
+        answer = chain.stub.RecommendPins(RecommendPinsRequest(user_id="ana", limit=5), timeout=6.0)
         assert chain.candidate.let_go.acquire(timeout=15), "the question went on"
     finally:
         chain.candidate.is_holding = False
-    chain.candidate.passed.clear()
-    later = chain.stub.RecommendPins(RecommendPinsRequest(user_id="ana", limit=5), timeout=20)
 
-    error: grpc.Call = caught.value  # type: ignore[assignment]
-    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert len(later.pins) == 5
-    assert len(chain.candidate.passed) == 1, "something of the first call came later"
+    assert len(answer.pins) == 5
+    assert "candidates" in [part.part for part in answer.degradations]
