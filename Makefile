@@ -7,7 +7,7 @@ OUT ?= .
 PROTOS := $(wildcard protos/buf/validate/*.proto protos/corkboard/*/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types protos descriptors docs bench lock clean
+.PHONY: help setup demo test lint types protos descriptors docs audit bench lock clean
 
 help: ## List the commands.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -48,6 +48,10 @@ descriptors: setup ## Write the contract as OUT/corkboard.binpb, for the JSON ga
 
 docs: setup ## Write docs/reference/ from settings and contract (committed; a test proves it fresh).
 	$(BIN)/python docs/generate_reference.py
+
+audit: setup ## Ask whether a locked package has a known vulnerability; list the licences.
+	k8s/checks/run audit
+	k8s/checks/run licences
 
 bench: setup ## Measure everything and write benchmarks/RESULTS.md (about half an hour on a quiet machine).
 	$(BIN)/python benchmarks/run.py
