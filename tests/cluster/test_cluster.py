@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,17 @@ def load_counts(stack: Cluster) -> Iterator[Callable[[], dict[str, Any]]]:
         return found
 
     wait_until("the first calls", lambda: counts().get("recommend", 0) > 20)
+    wait_until("calm", lambda: _is_calm(counts), seconds=300)
     yield counts
     stack.kubectl("delete", "pod", "load", "--now")
+
+
+def _is_calm(counts: Callable[[], dict[str, Any]]) -> bool:
+    """Ten seconds without a miss: first calls connect, and wake what has just started."""
+    before = counts()
+    time.sleep(10)
+    counted = _more(before, counts())
+    return counted["recommend"] > 20 and not _missed(counted)
 
 
 def _more(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
