@@ -135,7 +135,7 @@ def print_report(found: "CandidateReport") -> None:
             _number(each.latency_ms["p50"]),
             _number(each.latency_ms["p99"]),
             end_section=each.name
-            in {found.sources[-1].name if found.sources else "", "all together"},
+            in {found.sources[-1].name if found.sources else "", found.weighed.name},
         )
     out.print(table)
     parts = make_table("Recall@100 by part", "", *(f"#{part}" for part in PARTS))

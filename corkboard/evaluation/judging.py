@@ -17,6 +17,9 @@ from corkboard.evaluation.split import Split, as_of_in_words, seen_pairs
 CURVE_DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400)
 PARTS = ("known users, known pins", "cold pins", "cold users")
 UNION = "all together"
+WEIGHED = "all together, weighed"
+WEIGHT_DEPTH = 100
+"""A source counts by its recall so far down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,32 @@ class Judge:
             for lists in zip(*by_source, strict=True)
         ] or [np.empty(0, np.int32) for _ in self.tested_users]
         return self.report(UNION, merged, latencies=[one.seconds * 1e3 for one in asked])
+
+    def weighed(self, names: Sequence[str], asked: Sequence[Asked]) -> ListReport:
+        """Report all sources united by weighted reciprocal ranks.
+
+        A source's weight is its recall among the other half of the people, so that nobody's own
+        future counts for their own list.
+        """
+        by_source = [self._lists_of(name, asked) for name in names]
+        weights = self._weights_by_half(by_source)
+        depth = self.depths[-1] * max(len(names), 1)
+        merged = [
+            metrics.fuse(lists, weights[1 - at % 2], depth)
+            for at, lists in enumerate(zip(*by_source, strict=True))
+        ] or [np.empty(0, np.int32) for _ in self.tested_users]
+        return self.report(WEIGHED, merged, latencies=[one.seconds * 1e3 for one in asked])
+
+    def _weights_by_half(self, by_source: Sequence[Sequence[Rows]]) -> list[list[float]]:
+        """Recall of each source among the people of even places, and of odd ones."""
+        recalls = [
+            [
+                metrics.recall(metrics.hit_places(rows, wanted), len(wanted), WEIGHT_DEPTH)
+                for rows, wanted in zip(lists, self.wanted, strict=True)
+            ]
+            for lists in by_source
+        ]
+        return [[float(np.sum(found[half::2])) for found in recalls] for half in (0, 1)]
 
     def report(
         self,

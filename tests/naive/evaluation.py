@@ -46,6 +46,15 @@ def interleave(lists: Sequence[Sequence[int]], depth: int) -> list[int]:
     return merged[:depth]
 
 
+def fused_scores(lists: Sequence[Sequence[int]], weights: Sequence[float]) -> dict[int, float]:
+    """For each pin of any list the sum of weight / (60 + rank), rank from 1."""
+    scores: dict[int, float] = {}
+    for found, weight in zip(lists, weights, strict=True):
+        for rank, pin in enumerate(found, 1):
+            scores[pin] = scores.get(pin, 0.0) + weight / (60 + rank)
+    return scores
+
+
 def item_knn(boards: Sequence[set[int]], pin_count: int) -> list[list[float]]:
     """Cosine of the sets of users of two pins, 0 for a pin and itself."""
     users = [{at for at, pins in enumerate(boards) if pin in pins} for pin in range(pin_count)]

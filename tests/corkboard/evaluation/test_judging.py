@@ -120,6 +120,21 @@ def test_union_takes_turns() -> None:
     assert math.isnan(union.alone)
 
 
+def test_weighed_union_counts_a_source_by_what_it_found_for_others() -> None:
+    """Nothing is lost that turns find; weights are the recall among the other half."""
+    judge = make_judge()
+
+    weighed = judge.weighed(["a", "b"], ANSWERS)
+
+    assert weighed.found == judge.union(["a", "b"], ANSWERS).found
+    by_source = [judge._lists_of(name, ANSWERS) for name in ("a", "b")]
+    expected = [[0.0, 0.0], [0.0, 0.0]]
+    for at, lists in enumerate(by_source):
+        for place, (found, wanted) in enumerate(zip(lists, judge.wanted, strict=True)):
+            expected[place % 2][at] += len(set(found[:100]) & set(wanted)) / len(wanted)
+    np.testing.assert_allclose(judge._weights_by_half(by_source), expected)
+
+
 def test_people_without_an_answer_count_as_misses() -> None:
     """And are told of."""
     judge = make_judge()
@@ -138,6 +153,7 @@ def make_report() -> CandidateReport:
         facts=judge.facts(),
         sources=judge.sources(["a", "b"], ANSWERS),
         union=judge.union(["a", "b"], ANSWERS),
+        weighed=judge.weighed(["a", "b"], ANSWERS),
         baselines=(judge.report("popularity", lists, origin="<b>someone</b>", seconds=0.1),),
         build=(),
         seconds=3.0,

@@ -107,6 +107,27 @@ def test_recall_and_gain_equal_their_definitions(
     )
 
 
+@given(
+    lists=st.lists(LISTS, min_size=1, max_size=4),
+    weights=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    depth=DEPTH,
+)
+@settings(max_examples=200, deadline=None)
+def test_fusing_equals_its_definition(
+    lists: list[list[int]], weights: list[int], depth: int
+) -> None:
+    """Beside a sum over lists for each pin; the scores of the order never rise."""
+    arrays, weights = [rows(found) for found in lists], weights[: len(lists)]
+
+    found = metrics.fuse(arrays, weights, depth).tolist()
+
+    scores = naive.fused_scores(lists, weights)
+    assert len(found) == min(depth, len(scores))
+    assert len(set(found)) == len(found)
+    kept = [scores[pin] for pin in found]
+    assert kept == pytest.approx(sorted(scores.values(), reverse=True)[:depth])
+
+
 @given(lists=st.lists(LISTS, min_size=1, max_size=4), depth=DEPTH)
 @settings(max_examples=200, deadline=None)
 def test_interleaving_and_coverage_equal_their_definitions(
