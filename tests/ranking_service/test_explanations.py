@@ -1,5 +1,6 @@
 """Why a pin is where it is, and why another one is not there."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def test_every_way_of_being_absent_is_named(store: Any) -> None:
     assert (asked.absence, "request" in asked.detail) == (Absence.EXCLUDED, True)
     assert (itself.absence, "query pin" in itself.detail) == (Absence.EXCLUDED, True)
     assert (cut.absence, "pool_size_max" in cut.detail) == (Absence.CUT_BY_COARSE_SCORE, True)
+    own_light, least_light = map(float, re.findall(r"-?\d+\.\d+", cut.detail))
+    assert own_light <= least_light, cut.detail
     assert (removed.absence, "deleted" in removed.detail) == (Absence.EXCLUDED, True)
 
 
