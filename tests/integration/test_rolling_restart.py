@@ -6,9 +6,11 @@ here; CORKBOARD_ROLLING_RESTART=all does the same with each service.
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Self
 
 import pytest
@@ -17,7 +19,7 @@ from corkboard import Client
 from corkboard.stack import SERVICES, Stack
 from service_runtime.errors import CorkboardError
 from tests.integration.world import copy_of_root, make_stack
-from tests.service_runtime.test_supervisor import children, wait_until
+from tests.service_runtime.test_supervisor import children, samples, wait_until
 
 IS_WHOLE = os.environ.get("CORKBOARD_ROLLING_RESTART") == "all"
 SEVERAL = SERVICES if IS_WHOLE else ("profile_service",)
@@ -25,11 +27,30 @@ SETTINGS = ["processes=2", "worker_count=1", "queue_seconds_max=10", "drain_wait
 """A renewal must fail no call; on a busy machine the limit on waits would refuse some, rightly."""
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+PAGES = dict(zip(SEVERAL, free_ports(len(SEVERAL)), strict=True))
+"""Port of the metrics page of each."""
+
+
+def are_ready(service: str) -> bool:
+    """Whether both processes of a service serve."""
+    return samples(PAGES[service])[f"{service}_processes_ready", ""] == 2
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Services of two processes, each below a supervisor, and the others of one."""
     root = copy_of_root(tmp_path_factory.mktemp("several"))
-    with make_stack(root, settings=dict.fromkeys(SEVERAL, SETTINGS)) as stack:
+    settings = {name: [*SETTINGS, f"metrics_port={port}"] for name, port in PAGES.items()}
+    with make_stack(root, settings=settings) as stack:
         yield stack
         codes = stack.stop()
         assert codes == dict.fromkeys(SERVICES, 0)
@@ -72,7 +93,7 @@ class Callers:
                 except CorkboardError as error:
                     self.failures.append(f"{name}: {error}")
                 self.counts[name] = self.counts.get(name, 0) + 1
-                time.sleep(0.05)
+                time.sleep(0.1)
 
     def _recommend(self, client: Client) -> None:
         if not client.recommend("ana", limit=5).pins:
@@ -93,7 +114,7 @@ def test_renewal_under_load_fails_no_call(stack: Stack, service: str) -> None:
     with Callers(stack) as callers:
         os.kill(supervisor, signal.SIGHUP)
         wait_until(lambda: not children(supervisor) & before)
-        wait_until(lambda: len(children(supervisor)) == 2)
+        wait_until(lambda: are_ready(service))
         at_end = dict(callers.counts)
         wait_until(lambda: all(callers.counts[name] > at_end[name] + 5 for name in at_end))
 
@@ -106,10 +127,12 @@ def test_renewal_under_load_fails_no_call(stack: Stack, service: str) -> None:
 def test_killed_process_is_replaced_and_loses_no_action(stack: Stack) -> None:
     """Kill -9 of one of two processes of profile_service: what was acknowledged is there."""
     supervisor = stack.children["profile_service"].process.pid
+    wait_until(lambda: are_ready("profile_service"))
     victim = min(children(supervisor))
     with Callers(stack) as callers:
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len(children(supervisor) - {victim}) == 2)
+        wait_until(lambda: are_ready("profile_service"))
         at_end = dict(callers.counts)
         wait_until(lambda: all(callers.counts[name] > at_end[name] + 5 for name in at_end))
 
