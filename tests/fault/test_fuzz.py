@@ -182,7 +182,7 @@ def _status(call: Any, content: bytes) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.OK, ""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + COUNT)
 @pytest.mark.parametrize("service", FILES)
 def test_no_input_is_answered_with_a_crash(stack: Stack, service: str) -> None:
     """Every answer is a result or says what is wrong; the process goes on, as large as before."""
