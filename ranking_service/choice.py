@@ -173,13 +173,22 @@ def is_in_random_slice(request_id: str, share: float) -> bool:
     return int.from_bytes(digest, "big") < share * 2**64
 
 
+def light_scores(
+    pool: Pool, light: LightScore, context: FeatureContext, plan: Plan
+) -> NDArray[np.float64]:
+    """The light score of each candidate, named boosts included: float64[n]."""
+    scores = light.of_pool(pool, context)
+    boosts = boosts_of(plan, pool, context.world, context.now)
+    return scores if boosts is None else scores + boosts
+
+
 def promising_pool(
-    allowed: Pool, count_max: int, light: LightScore, context: FeatureContext
+    allowed: Pool, count_max: int, light: LightScore, context: FeatureContext, plan: Plan
 ) -> Pool:
     """The candidates of the highest light score; remembered winners and promoted ones stay."""
     if len(allowed) <= count_max:
         return allowed
-    scores = light.of_pool(allowed, context)
+    scores = light_scores(allowed, light, context, plan)
     scores[allowed.is_from((MEMBOOST_SOURCE, PROMOTION_SOURCE))] = np.inf
     return keep_most_promising(allowed, scores, count_max)
 

@@ -16,6 +16,7 @@ from ranking_service.answer import (
     RankedPin,
 )
 from ranking_service.answering import Run
+from ranking_service.choice import light_scores
 from ranking_service.config import RankingConfig
 from ranking_service.explain import explain
 from ranking_service.feature_table import FEATURE_NAMES
@@ -102,8 +103,8 @@ def explain_pin(
         if reason:
             return PinExplanation(pin, position, Absence.EXCLUDED, reason)
         light = run.serving.ranker.light
-        own = float(light.of_pool(proposed, run.context)[0])
-        least = float(light.of_pool(run.pool, run.context).min())
+        own = float(light_scores(proposed, light, run.context, run.plan)[0])
+        least = float(light_scores(run.pool, light, run.context, run.plan).min())
         detail = (
             f"its light score {own:.3f} put it behind the {len(run.pool)} candidates that were "
             f"scored (pool_size_max), the last of which has {least:.3f}"

@@ -40,6 +40,7 @@ from ranking_service.shadow import Shadow
 from ranking_service.skew import SkewCheck
 from ranking_service.world import Artifacts
 from service_runtime.clock import Clock
+from service_runtime.tracing import span
 
 
 class ImpressionRecorder(Protocol):
@@ -231,7 +232,8 @@ class Recommender:
                 now=now,
             )
             boosts = rotated if boosts is None else boosts + rotated
-        serving, scored = self._scored(pool, context, serving, remembered, boosts)
+        with span("score", candidate_count=len(pool)):
+            serving, scored = self._scored(pool, context, serving, remembered, boosts)
         if gathered.is_random:
             rng = np.random.default_rng(query.seed)
             arrangement = random_arrangement(pool, candidates, len(allowed.pool), rng)
@@ -280,7 +282,7 @@ class Recommender:
         size = self._config.pool_size_max
         if gathered.is_random:
             return random_pool(allowed.pool, size, gathered.query.seed)
-        return promising_pool(allowed.pool, size, serving.ranker.light, context)
+        return promising_pool(allowed.pool, size, serving.ranker.light, context, gathered.plan)
 
     def _page(self, query: RecommendQuery, now: float) -> AbstractContextManager[OpenPage]:
         """The page that a list belongs to, under its lock; an empty one for a list alone."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ranking_service.choice import promising_pool
+from ranking_service.conditions import Conditions
 from ranking_service.features import feature_rows, make_context
 from ranking_service.hand_tuned import make_hand_tuned
 from ranking_service.light_score import (
@@ -17,6 +18,7 @@ from ranking_service.light_score import (
     light_rows,
 )
 from ranking_service.models.light import ROW_COUNT_MIN, fit_light, light_recall
+from ranking_service.plan import Plan, Rule
 from ranking_service.pool import merge
 from ranking_service.query import Surface, Viewer
 from tests.ranking_service.worlds import (
@@ -75,7 +77,7 @@ def test_rank_fusion_is_the_sum_of_reciprocal_ranks(world: Any) -> None:
     )
     pool = merge(candidates, excluded_rows=NOTHING)
 
-    kept = promising_pool(pool, 4, RANK_FUSION, context_of(world))
+    kept = promising_pool(pool, 4, RANK_FUSION, context_of(world), Plan())
 
     assert kept.rows.tolist() == [1, 3, 5, 9]
 
@@ -90,10 +92,28 @@ def test_remembered_winners_and_promoted_pins_are_not_cut(world: Any) -> None:
     )
     pool = merge(candidates, excluded_rows=NOTHING)
 
-    kept = promising_pool(pool, 3, make_hand_tuned().light, context_of(world))
+    kept = promising_pool(pool, 3, make_hand_tuned().light, context_of(world), Plan())
 
     assert {20, 30} < set(kept.rows.tolist())
     assert len(kept) == 3
+
+
+def test_named_boosts_count_in_the_cut(world: Any) -> None:
+    """A rule that lifts some pins lifts them over the cut as well, and one that sinks them, below."""
+    pool, context = random_pool(1), context_of(world)
+    language = world.language_codes(pool.rows)
+    words = {code: word for word, code in world.catalogue.languages.code_by_word.items()}
+    wanted = words[int(language[language >= 0][-1])]
+    is_wanted = language == world.catalogue.languages.code(wanted)
+    count = int(is_wanted.sum())
+
+    def kept(boost: float) -> Any:
+        rule = Rule("mine", Conditions(languages=(wanted,)), boost)
+        plan = Plan(rules=(rule,))
+        return set(promising_pool(pool, count, RANK_FUSION, context, plan).rows.tolist())
+
+    assert kept(20.0) == set(pool.rows[is_wanted].tolist())
+    assert not kept(-20.0) & set(pool.rows[is_wanted].tolist())
 
 
 def test_what_a_model_says_of_the_light_features_is_learnt() -> None:
