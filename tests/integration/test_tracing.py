@@ -26,7 +26,9 @@ def test_a_recommendation_is_one_trace_over_three_services(tmp_path: Path) -> No
         settings = dict.fromkeys(SERVICES, setting)
         with make_stack(copy_of_root(tmp_path), settings=settings, on_line=keep) as stack:
             with grpc.insecure_channel(stack.targets["ranking_service"]) as channel:
-                ask = ranking_pb.RecommendPinsRequest(user_id="ana", surface="SURFACE_HOME_FEED", limit=5)
+                ask = ranking_pb.RecommendPinsRequest(
+                    user_id="ana", surface=ranking_pb.SURFACE_HOME_FEED, limit=5
+                )
                 stub = RankingServiceStub(channel)
                 answer, done = stub.RecommendPins.with_call(ask, timeout=30)
             assert answer.pins
@@ -43,6 +45,7 @@ def test_a_recommendation_is_one_trace_over_three_services(tmp_path: Path) -> No
         ("ranking_service", "RetrieveCandidates", client),
         ("candidate_service", "RetrieveCandidates", server),
         ("candidate_service", "source ann", inner),
+        ("ranking_service", "score", inner),
         ("candidate_service", "source popular", inner),
     } <= names
     roots = [(service, span.name) for service, span in spans if not span.parent_span_id]
