@@ -99,7 +99,7 @@ def test_remembered_winners_and_promoted_pins_are_not_cut(world: Any) -> None:
 
 
 def test_named_boosts_count_in_the_cut(world: Any) -> None:
-    """A rule that lifts some pins lifts them over the cut as well, and one that sinks them, below."""
+    """A rule that lifts some pins lifts them over the cut as well; one that sinks them, below."""
     pool, context = random_pool(1), context_of(world)
     language = world.language_codes(pool.rows)
     words = {code: word for word, code in world.catalogue.languages.code_by_word.items()}
