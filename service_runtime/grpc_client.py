@@ -85,6 +85,9 @@ def open_channel(
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 5000),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        # When an address is lost the name is asked again, 2 s after the last time at the earliest
+        # (default: 30 s, in which a rolling restart may have taken the other addresses as well).
+        ("grpc.dns_min_time_between_resolutions_ms", 2000),
     ]
     names = {name for name, _ in options}
     kept = [*(pair for pair in base if pair[0] not in names), *options]

@@ -25,6 +25,8 @@ _SUFFIX = {
 }
 _PORT_NAME = re.compile(r"^(?=.{1,15}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 WORKLOADS = ("Deployment", "StatefulSet", "CronJob")
+DNS_SECONDS = 30
+"""How old an answer of CoreDNS may be, as kubeadm sets it up."""
 MOUNTED_ELSEWHERE = frozenset({"kube-root-ca.crt"})
 """ConfigMaps that the cluster itself makes."""
 
@@ -106,6 +108,8 @@ def _workload(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
     rollout = one["spec"].get("strategy", {}).get("rollingUpdate", {})
     if {str(rollout.get(key)) for key in ("maxUnavailable", "maxSurge")} <= {"0", "0%"}:
         yield f"{name}: maxUnavailable and maxSurge are both 0, so it can never be updated"
+    if one["kind"] == "Deployment" and one["spec"].get("minReadySeconds", 0) <= DNS_SECONDS:
+        yield f"{name}: pods are replaced faster than names are, minReadySeconds > {DNS_SECONDS}"
     governing = one["spec"].get("serviceName")
     if one["kind"] == "StatefulSet" and governing not in _named(manifests, "Service"):
         yield f"{name}: there is no Service {governing}"

@@ -115,6 +115,7 @@ _JOB_VOLUMES = "spec jobTemplate spec template spec volumes"
 BROKEN = {
     "selector misses its pods": _deployment("selector matchLabels app.kubernetes.io/name", "x"),
     "rollout that cannot move": _deployment("strategy rollingUpdate maxSurge", 0),
+    "replaced faster than names are": _deployment("minReadySeconds", 0),
     "missing account": _pod("serviceAccountName", "x"),
     "token mounted": _pod("automountServiceAccountToken", to=True),
     "service links": _pod("enableServiceLinks", None),
