@@ -8,7 +8,7 @@ together, or is half-written, is refused with a log line and the old one goes on
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -148,6 +148,42 @@ class ChannelSource:
         )
 
 
+class _FollowingMethod:
+    """A method of whichever channel is current when it is called; as gRPC's own callables."""
+
+    def __init__(
+        self,
+        current: Callable[[], grpc.Channel],
+        method: str,
+        arguments: tuple[Any, ...],
+        named: Mapping[str, Any],
+    ) -> None:
+        self._current = current
+        self._method = method  # where gRPC's own have it
+        self._arguments = arguments
+        self._named = named
+        self._made: tuple[grpc.Channel, Any] | None = None
+
+    def __call__(self, request: Any, **options: Any) -> Any:
+        """Call and wait."""
+        return self._behind()(request, **options)
+
+    def future(self, request: Any, **options: Any) -> Any:
+        """Call; the answer to come, which can be cancelled."""
+        return self._behind().future(request, **options)
+
+    def with_call(self, request: Any, **options: Any) -> Any:
+        """Call and wait; the answer and what came with it."""
+        return self._behind().with_call(request, **options)
+
+    def _behind(self) -> Any:
+        channel, made = self._current(), self._made
+        if made is None or made[0] is not channel:
+            own = channel.unary_unary(self._method, *self._arguments, **self._named)
+            made = self._made = channel, own
+        return made[1]
+
+
 class FollowingChannel(grpc.Channel):
     """
     A channel that is opened anew, on the next call, when its certificates have changed.
@@ -187,18 +223,7 @@ class FollowingChannel(grpc.Channel):
 
     def unary_unary(self, method: str, *arguments: Any, **named: Any) -> Any:
         """A method of whichever channel is current when it is called."""
-        made: dict[grpc.Channel, Any] = {}
-
-        def call(request: Any, **options: Any) -> Any:
-            channel = self._current()
-            behind = made.get(channel)
-            if behind is None:
-                made.clear()
-                behind = made[channel] = channel.unary_unary(method, *arguments, **named)
-            return behind(request, **options)
-
-        vars(call)["_method"] = method  # where gRPC's own callables have it
-        return call
+        return _FollowingMethod(self._current, method, arguments, named)
 
     def unary_stream(self, method: str, *arguments: Any, **named: Any) -> Any:
         """A streaming method of the channel of now."""

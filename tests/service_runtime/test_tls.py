@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -54,6 +55,21 @@ def test_a_client_that_trusts_the_authority_is_served(authority: Authority) -> N
         answer = ask(port, TlsFiles(ca=authority.path))
 
     assert answer == "hello"
+
+
+def test_an_encrypted_call_can_be_waited_for_and_cancelled(authority: Authority) -> None:
+    """Calls made for a caller of ours are futures, so that they end when the caller goes."""
+    with (
+        secure_server(authority.issue("server")) as port,
+        open_channel(f"localhost:{port}", tls=TlsFiles(ca=authority.path)) as channel,
+    ):
+        method = echo_method(channel)
+        future = method.future(Echo(text="hello"), timeout=5)
+        answer, told = method.with_call(Echo(text="again"), timeout=5)
+
+        assert future.result().text == "hello"
+        assert answer.text == "again"
+        assert told.code() is grpc.StatusCode.OK
 
 
 def test_plain_text_and_foreign_authorities_are_cut_off(
