@@ -98,11 +98,12 @@ def test_processes_share_a_port_a_page_and_an_end() -> None:
 
 
 def test_killed_process_is_noticed_and_replaced() -> None:
-    """Kill -9 of one: calls go on through the other, and soon there are two again."""
+    """Kill -9 of one: from then on calls go to the other, and soon there are two again."""
     echo, ready = start()
     before = children(echo.process.pid)
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: not is_alive(victim))  # who connects while it dies is reset
     failures = ask(ready["port"], connections=40)
     wait_until(lambda: samples(ready["metrics_port"])["echo_service_processes_ready", ""] == 2)
     after = children(echo.process.pid)
