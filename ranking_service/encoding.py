@@ -12,7 +12,9 @@ from ranking_service.experiments import Estimate
 from ranking_service.explanations import PinExplanation
 from ranking_service.query import Surface
 from ranking_service.ranker import HAND_TUNED, Rankers
+from service_runtime.errors import CorkboardError
 from service_runtime.generation_store import Generation
+from service_runtime.grpc_errors import FAMILIES, family
 
 
 def encode_recommended(answer: Answer) -> pb.RecommendPinsResponse:
@@ -29,6 +31,24 @@ def encode_recommended(answer: Answer) -> pb.RecommendPinsResponse:
         next_page_token=answer.next_page_token,
         experiment_arms=answer.experiment_arms,
         is_randomised=answer.is_randomised,
+    )
+
+
+def encode_batch(outcomes: Iterable[Answer | CorkboardError]) -> pb.BatchRecommendPinsResponse:
+    """What became of many requests as a message."""
+    return pb.BatchRecommendPinsResponse(
+        results=[
+            pb.RecommendPinsResult(answer=encode_recommended(outcome))
+            if isinstance(outcome, Answer)
+            else pb.RecommendPinsResult(
+                error=pb.RequestError(
+                    code=FAMILIES[family(outcome)].name,
+                    reason=outcome.reason,
+                    message=str(outcome),
+                )
+            )
+            for outcome in outcomes
+        ]
     )
 
 

@@ -48,6 +48,7 @@ _SERVICE: Final = ranking_service_pb2.DESCRIPTOR.services_by_name["RankingServic
 
 ROLES = {
     "RecommendPins": Role.READER,
+    "BatchRecommendPins": Role.READER,
     "RankPins": Role.READER,
     "ExplainPin": Role.READER,
     "ListModels": Role.READER,

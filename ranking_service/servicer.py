@@ -6,9 +6,11 @@ import grpc
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
+from ranking_service.batch import recommend_all
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations
 from ranking_service.encoding import (
+    encode_batch,
     encode_experiment,
     encode_models,
     encode_pin,
@@ -95,6 +97,18 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         query = decode_recommend(request, limit_default=self._limit_default)
         return encode_recommended(self._recommender.recommend(query))
 
+    def BatchRecommendPins(
+        self, request: pb.BatchRecommendPinsRequest, context: grpc.ServicerContext
+    ) -> pb.BatchRecommendPinsResponse:
+        """See the contract."""
+        del context
+        request_id = current_request_id()
+        queries = [
+            decode_recommend(one, limit_default=self._limit_default, request_id=f"{request_id}/{n}")
+            for n, one in enumerate(request.requests)
+        ]
+        return encode_batch(recommend_all(self._recommender, queries))
+
     def ExplainPin(
         self, request: pb.ExplainPinRequest, context: grpc.ServicerContext
     ) -> pb.ExplainPinResponse:
@@ -126,10 +140,12 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         return encode_models(self._rankers, self._shadow.staged())
 
 
-def decode_recommend(request: pb.RecommendPinsRequest, *, limit_default: int) -> RecommendQuery:
-    """A request as plain values, its defaults filled in."""
+def decode_recommend(
+    request: pb.RecommendPinsRequest, *, limit_default: int, request_id: str = ""
+) -> RecommendQuery:
+    """A request as plain values, its defaults filled in; without an id it has the call's."""
     unspecified = Surface.RELATED_PINS if request.query_pin_id else Surface.HOME_FEED
-    request_id = current_request_id()
+    request_id = request_id or current_request_id()
     return RecommendQuery(
         user_id=request.user_id,
         surface=Surface(request.surface) if request.surface else unspecified,

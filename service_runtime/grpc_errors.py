@@ -113,6 +113,19 @@ def from_rpc_error(error: grpc.RpcError) -> CorkboardError:
     return kind(message, hint=hint, reason=info.reason)
 
 
+def from_code(code: str, message: str, *, reason: str = "") -> CorkboardError:
+    """
+    The error that a message tells of instead of a status.
+
+    Args:
+        code: Name of the status, such as `NOT_FOUND`; Internal where there is no such status.
+        message: What is the case.
+        reason: Stable word for machines.
+    """
+    status = grpc.StatusCode.__members__.get(code, grpc.StatusCode.INTERNAL)
+    return _CLASS_OF.get(status, Internal)(message, reason=reason)
+
+
 def _bad_request(error: InvalidRequest) -> error_details_pb2.BadRequest:
     """As many violations as fit into the budget of bytes; the first always does."""
     message, left = error_details_pb2.BadRequest(), DETAILS_BYTES_MAX

@@ -6,6 +6,8 @@ from corkboard import answers
 from corkboard.decoding.wire import from_age, from_word, to_age, to_word
 from corkboard.questions import Context, Rules
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
+from service_runtime.errors import CorkboardError
+from service_runtime.grpc_errors import from_code
 
 NO_TITLES: Mapping[str, str] = {}
 
@@ -190,6 +192,11 @@ def encode_context(context: Context) -> pb.Context | None:
         queries=context.queries,
         platform=context.platform,
     )
+
+
+def decode_error(error: pb.RequestError) -> CorkboardError:
+    """Why one of many requests has no answer."""
+    return from_code(error.code, error.message, reason=error.reason)
 
 
 def add_rules(request: pb.RecommendPinsRequest, rules: Rules) -> None:

@@ -22,7 +22,7 @@ from corkboard.questions import (
     ShownPin,
 )
 from corkboard.ranking.v1 import ranking_service_pb2 as ranking_pb
-from service_runtime.errors import CorkboardError, InvalidRequest
+from service_runtime.errors import CorkboardError, InvalidRequest, NotFound
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MODULES = {"candidate": candidate_pb, "profile": profile_pb, "ranking": ranking_pb}
@@ -210,6 +210,31 @@ def test_rules_and_context_reach_ranking(client: Client, services: Recorder) -> 
     assert (found.next_page_token, found.is_randomised) == ("t", True)
     assert not plain.HasField("context")
     assert not plain.HasField("diversity")
+
+
+def test_many_users_are_asked_for_some_at_a_time(client: Client, services: Recorder) -> None:
+    """30 users in two calls; who has no answer comes with the error."""
+    result = ranking_pb.RecommendPinsResult
+    full = result(answer=ranking_pb.RecommendPinsResponse(list_id="l"))
+    failed = result(error=ranking_pb.RequestError(code="NOT_FOUND", reason="NO_SUCH", message="no"))
+    services.answers["ranking.BatchRecommendPins"] = ranking_pb.BatchRecommendPinsResponse(
+        results=[full] * 24 + [failed]
+    )
+    found = client.recommend_many((f"u{n}" for n in range(30)), limit=3, rules=Rules(scenario="s"))
+
+    first = [next(found) for _ in range(25)]
+    sent = services.requests["ranking.BatchRecommendPins"]
+    services.answers["ranking.BatchRecommendPins"] = ranking_pb.BatchRecommendPinsResponse(
+        results=[full] * 5
+    )
+    rest = list(found)
+
+    assert [user for user, _ in (*first, *rest)] == [f"u{n}" for n in range(30)]
+    assert {(one.limit, one.scenario) for one in sent.requests} == {(3, "s")}
+    error = first[-1][1]
+    assert isinstance(error, NotFound)
+    assert (error.message, error.reason) == ("no", "NO_SUCH")
+    assert len(services.requests["ranking.BatchRecommendPins"].requests) == 5
 
 
 def test_explanation_comes_whole(client: Client, services: Recorder) -> None:

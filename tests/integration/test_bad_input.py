@@ -136,6 +136,24 @@ CASES = [
         profile_pb2.DeclareInterestsRequest(user_id="u", pin_ids=["p", "p"]),
         "pin_ids",
     ),
+    (
+        "no requests",
+        "ranking.BatchRecommendPins",
+        ranking_pb2.BatchRecommendPinsRequest(),
+        "requests",
+    ),
+    (
+        "one of many for nobody",
+        "ranking.BatchRecommendPins",
+        ranking_pb2.BatchRecommendPinsRequest(requests=[{"user_id": "a"}, {}]),
+        "requests[1]",
+    ),
+    (
+        "2,600 pins together",
+        "ranking.BatchRecommendPins",
+        ranking_pb2.BatchRecommendPinsRequest(requests=[{"user_id": "a", "limit": 26}] * 100),
+        "requests",
+    ),
     ("nobody to erase", "profile.EraseUser", profile_pb2.EraseUserRequest(), "user_id"),
     (
         "limit over the ceiling",

@@ -109,6 +109,29 @@ def refusal(call: Any) -> grpc.RpcError:
     return caught.value
 
 
+def test_many_users_in_one_call(house: House, user_id: str) -> None:
+    """Everybody has the answer that is theirs, and a pin that nobody knows fails nobody else."""
+    requests = [
+        pb.RecommendPinsRequest(user_id=user_id, limit=5, seed=3),
+        pb.RecommendPinsRequest(surface=pb.SURFACE_RELATED_PINS, query_pin_id="nobody-knows-it"),
+        pb.RecommendPinsRequest(user_id="a stranger", limit=5, seed=3),
+    ]
+
+    answer = house.stub.BatchRecommendPins(
+        pb.BatchRecommendPinsRequest(requests=requests), timeout=20
+    )
+
+    outcomes = [result.WhichOneof("outcome") for result in answer.results]
+    assert outcomes == ["answer", "error", "answer"]
+    first, failed, last = answer.results
+    alone = house.recommend(user_id=user_id, limit=5, seed=3)
+    assert [pin.pin_id for pin in first.answer.pins] == [pin.pin_id for pin in alone.pins]
+    assert failed.error.code == "NOT_FOUND"
+    assert "nobody-knows-it" in failed.error.message
+    assert last.answer.is_cold_start
+    assert first.answer.list_id != last.answer.list_id
+
+
 def names(answer: Any) -> list[str]:
     """Pins of an answer, best first."""
     return [pin.pin_id for pin in answer.pins]

@@ -785,6 +785,116 @@ class RecommendPinsResponse(_message.Message):
 Global___RecommendPinsResponse: _TypeAlias = RecommendPinsResponse  # noqa: Y015
 
 @_typing.final
+class BatchRecommendPinsRequest(_message.Message):
+    """Asks for many answers. They are made one after the other, so give the call time for all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendPinsRequest]:
+        """Up to 100; at most 2,500 pins together."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___RecommendPinsRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRecommendPinsRequest: _TypeAlias = BatchRecommendPinsRequest  # noqa: Y015
+
+@_typing.final
+class RequestError(_message.Message):
+    """Why one of many requests has no answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The status that RecommendPins would have had: `NOT_FOUND`, `DEADLINE_EXCEEDED`, …."""
+    reason: _builtins.str
+    """Stable word for machines, upper snake."""
+    message: _builtins.str
+    """What is the case and what to do, for people."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestError: _TypeAlias = RequestError  # noqa: Y015
+
+@_typing.final
+class RecommendPinsResult(_message.Message):
+    """What became of one of many requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answer(self) -> Global___RecommendPinsResponse:
+        """The answer."""
+
+    @_builtins.property
+    def error(self) -> Global___RequestError:
+        """Why there is none."""
+
+    def __init__(
+        self,
+        *,
+        answer: Global___RecommendPinsResponse | None = ...,
+        error: Global___RequestError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["answer", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___RecommendPinsResult: _TypeAlias = RecommendPinsResult  # noqa: Y015
+
+@_typing.final
+class BatchRecommendPinsResponse(_message.Message):
+    """Carries many answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecommendPinsResult]:
+        """In the order of the requests."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___RecommendPinsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRecommendPinsResponse: _TypeAlias = BatchRecommendPinsResponse  # noqa: Y015
+
+@_typing.final
 class RankPinsRequest(_message.Message):
     """Asks to rank given pins."""
 

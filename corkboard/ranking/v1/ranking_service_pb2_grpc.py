@@ -42,6 +42,11 @@ class RankingServiceStub(object):
                 request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsRequest.SerializeToString,
                 response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsResponse.FromString,
                 _registered_method=True)
+        self.BatchRecommendPins = channel.unary_unary(
+                '/corkboard.ranking.v1.RankingService/BatchRecommendPins',
+                request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsRequest.SerializeToString,
+                response_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsResponse.FromString,
+                _registered_method=True)
         self.RankPins = channel.unary_unary(
                 '/corkboard.ranking.v1.RankingService/RankPins',
                 request_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RankPinsRequest.SerializeToString,
@@ -98,6 +103,14 @@ class RankingServiceServicer(object):
     def RecommendPins(self, request, context):
         """Recommends pins: profile, candidates, merge, features, score, order, reasons. Answers within
         the caller's deadline even when other services are down, and says what was missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRecommendPins(self, request, context):
+        """Answers many requests, each as RecommendPins would: for mails and notifications, which are made
+        for many people at a time. One that cannot be answered does not fail the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +186,11 @@ def add_RankingServiceServicer_to_server(servicer, server):
                     servicer.RecommendPins,
                     request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsRequest.FromString,
                     response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsResponse.SerializeToString,
+            ),
+            'BatchRecommendPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRecommendPins,
+                    request_deserializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsRequest.FromString,
+                    response_serializer=corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsResponse.SerializeToString,
             ),
             'RankPins': grpc.unary_unary_rpc_method_handler(
                     servicer.RankPins,
@@ -250,6 +268,33 @@ class RankingService(object):
             '/corkboard.ranking.v1.RankingService/RecommendPins',
             corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsRequest.SerializeToString,
             corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.RecommendPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRecommendPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/corkboard.ranking.v1.RankingService/BatchRecommendPins',
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsRequest.SerializeToString,
+            corkboard_dot_ranking_dot_v1_dot_ranking__service__pb2.BatchRecommendPinsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class RankingServiceStub:
     """Recommends pins: profile, candidates, merge, features, score, order, reasons. Answers within
     the caller's deadline even when other services are down, and says what was missing.
     """
+    BatchRecommendPins: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.BatchRecommendPinsRequest, _ranking_service_pb2.BatchRecommendPinsResponse]
+    """Answers many requests, each as RecommendPins would: for mails and notifications, which are made
+    for many people at a time. One that cannot be answered does not fail the others.
+    """
     RankPins: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.RankPinsRequest, _ranking_service_pb2.RankPinsResponse]
     """Scores and orders given pins for a user, with the same features and model as RecommendPins."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.ListModelsRequest, _ranking_service_pb2.ListModelsResponse]
@@ -70,6 +74,10 @@ class RankingServiceAsyncStub(RankingServiceStub):
     RecommendPins: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.RecommendPinsRequest, _ranking_service_pb2.RecommendPinsResponse]  # type: ignore[assignment]
     """Recommends pins: profile, candidates, merge, features, score, order, reasons. Answers within
     the caller's deadline even when other services are down, and says what was missing.
+    """
+    BatchRecommendPins: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.BatchRecommendPinsRequest, _ranking_service_pb2.BatchRecommendPinsResponse]  # type: ignore[assignment]
+    """Answers many requests, each as RecommendPins would: for mails and notifications, which are made
+    for many people at a time. One that cannot be answered does not fail the others.
     """
     RankPins: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.RankPinsRequest, _ranking_service_pb2.RankPinsResponse]  # type: ignore[assignment]
     """Scores and orders given pins for a user, with the same features and model as RecommendPins."""
@@ -104,6 +112,16 @@ class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ranking_service_pb2.RecommendPinsResponse, _abc.Awaitable[_ranking_service_pb2.RecommendPinsResponse]]:
         """Recommends pins: profile, candidates, merge, features, score, order, reasons. Answers within
         the caller's deadline even when other services are down, and says what was missing.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchRecommendPins(
+        self,
+        request: _ranking_service_pb2.BatchRecommendPinsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_service_pb2.BatchRecommendPinsResponse, _abc.Awaitable[_ranking_service_pb2.BatchRecommendPinsResponse]]:
+        """Answers many requests, each as RecommendPins would: for mails and notifications, which are made
+        for many people at a time. One that cannot be answered does not fail the others.
         """
 
     @_abc_1.abstractmethod
