@@ -8,7 +8,7 @@ row depends on nothing but that candidate and the context, to the bit.
 Values that are not known are neutral: the value that says least, given in the README's table.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -89,7 +89,7 @@ def feature_rows(
     """
     # Column by column while it is filled, row by row for whoever reads it.
     out = np.zeros((len(FEATURE_NAMES), len(pool)), np.float32).T
-    _fill_sources(out, pool)
+    fill_sources(out, pool, _COLUMN)
     _fill_situation(out, pool, context)
     _fill_vectors(out, pool, context)
     _fill_boards(out, pool, context)
@@ -108,15 +108,21 @@ def _put(out: NDArray[np.float32], name: str, values: Any) -> None:
     out[:, _COLUMN[name]] = values
 
 
-def _fill_sources(out: NDArray[np.float32], pool: Pool) -> None:
-    """Rank and score in each source, and how much the sources agree."""
+def fill_sources(out: NDArray[np.float32], pool: Pool, column: Mapping[str, int]) -> None:
+    """Write rank and score in each source, and how much the sources agree.
+
+    Args:
+        out: float32[n, c]; changed.
+        pool: n candidates.
+        column: Where each of these features stands; what is not named of a source is left out.
+    """
     overlap_kernels.source_features(
         pool.ranks,
         pool.scores,
         pool.top_scores,
-        np.array([_COLUMN.get(f"{source}_rank", -1) for source in pool.sources], np.int64),
-        np.array([_COLUMN.get(f"{source}_score", -1) for source in pool.sources], np.int64),
-        (_COLUMN["source_count"], _COLUMN["rank_fusion"]),
+        np.array([column.get(f"{source}_rank", -1) for source in pool.sources], np.int64),
+        np.array([column.get(f"{source}_score", -1) for source in pool.sources], np.int64),
+        (column["source_count"], column["rank_fusion"]),
         RANK_OFFSET,
         out,
     )

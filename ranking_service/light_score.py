@@ -15,12 +15,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ranking_service import overlap_kernels
 from ranking_service.catalogue import STATISTIC_COUNTS
 from ranking_service.feature_context import FeatureContext
 from ranking_service.feature_table import FEATURE_NAMES, NAMED_SOURCES
-from ranking_service.features import matches
-from ranking_service.pool import RANK_OFFSET, Pool
+from ranking_service.features import fill_sources, matches
+from ranking_service.pool import Pool
 from ranking_service.query import Surface
 
 LIGHT_FEATURES: Final = (
@@ -108,16 +107,7 @@ def light_rows(pool: Pool, context: FeatureContext) -> NDArray[np.float32]:
     Cost: about 30 us for 1,300 candidates of ten lists.
     """
     out = np.zeros((len(LIGHT_FEATURES), len(pool)), np.float32).T
-    overlap_kernels.source_features(
-        pool.ranks,
-        pool.scores,
-        pool.top_scores,
-        np.array([_COLUMN.get(f"{source}_rank", -1) for source in pool.sources], np.int64),
-        np.array([_COLUMN.get(f"{source}_score", -1) for source in pool.sources], np.int64),
-        (_COLUMN["source_count"], _COLUMN["rank_fusion"]),
-        RANK_OFFSET,
-        out,
-    )
+    fill_sources(out, pool, _COLUMN)
     world = context.world
     if world.statistics is not None and len(world.statistics.counts):
         rows, _ = context.split(pool.rows, len(world.statistics.counts))
