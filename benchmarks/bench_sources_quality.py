@@ -9,7 +9,7 @@ them, with a few interests, for lists of up to 400 pins.
 The sets may not be shipped. They are read from the folder that `--data` names; without it, and with
 `--quick`, the small world of the tests is measured, which only shows that it works.
 
-    .venv/bin/python benchmarks/bench_sources_quality.py --data ../shared/data --sets pinterest20
+    .venv/bin/python benchmarks/bench_sources_quality.py --data DATA --sets pinterest20
 """
 
 from __future__ import annotations
