@@ -25,12 +25,16 @@ def test_the_commands_of_a_page_work_and_show_what_it_says(page: Path, tmp_path:
     """In order, in one terminal, each ending with 0."""
     if why_not():
         pytest.skip(why_not())
+    needed = {block.value("needs") for block in blocks(page)} - {""}
+    missing = sorted(tool for tool in needed if shutil.which(tool) is None)
+    if missing:
+        pytest.skip(f"not here: {', '.join(missing)}")
     (tmp_path / "here").mkdir()
     environment = {}
     if world_of(page)[0] == "the tiny world":
         shutil.copytree(built_root(), tmp_path / "here" / "corkboard-data")
         environment = {"CORKBOARD_FIXED_TIME": str(AS_OF.timestamp())}
 
-    ran = run(blocks(page), tmp_path / "here", environment=environment)
+    ran = run(blocks(page), tmp_path / "here", environment=environment, tools=needed)
 
     assert_page_is_true(blocks(page), ran)
