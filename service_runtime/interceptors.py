@@ -181,6 +181,9 @@ class CallInterceptor(grpc.ServerInterceptor):
                 error = self._fail(name, exception, context)
                 raise
             finally:
+                # The context holds the call, and the call holds these variables: a circle that only
+                # the collector would open, while the call's stream stays open on its connection.
+                caller_var.set(None)
                 code, seconds = _final_code(context), time.monotonic() - started
                 metrics.end(name, code, seconds, waited)
                 self._limit.note(waited, seconds, deadline_var.get() - started + waited)

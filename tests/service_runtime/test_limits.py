@@ -1,13 +1,17 @@
 """What a server lets in over a connection: sizes, streams, and how long a connection lasts."""
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 
-from service_runtime.errors import CorkboardError, Exhausted
+from service_runtime.errors import CorkboardError, Exhausted, InvalidRequest
 from service_runtime.grpc_client import call
 from tests.service_runtime.echo import Echo, Gate, same, serving
 
@@ -48,6 +52,39 @@ def test_streams_above_the_limit_wait_at_the_caller() -> None:
     assert not is_third_in
     assert "echo_requests_in_flight 2.0" in page
     assert answers == ["x", "x", "x"]
+
+
+@pytest.mark.parametrize("error", [None, InvalidRequest("no"), ValueError("a bug")], ids=repr)
+def test_a_call_that_has_ended_is_let_go(error: Exception | None) -> None:
+    """Without the collector's help: a call that is held keeps its stream, until none is left."""
+    contexts: list[Any] = []
+
+    def behavior(request: Any, context: grpc.ServicerContext) -> Any:
+        contexts.append(weakref.ref(context))
+        if error is not None:
+            raise type(error)(*error.args)
+        return same(request, context)
+
+    with serving(behavior, trace_endpoint="") as (_, method):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                with contextlib.suppress(CorkboardError):
+                    call(method, Echo(text="x"), timeout_s=30)
+            wait_until(lambda: sum(context() is not None for context in contexts) <= 2)
+        finally:
+            gc.enable()
+
+    assert len(contexts) == 20
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """A worker may still hold what it has just done."""
+    end = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_connections_are_renewed_without_failing_a_call() -> None:
