@@ -364,7 +364,7 @@ def swaps(stub: wire_grpc.CandidateServiceStub, root: Path, size: Size) -> str:
 
 def generation_of(stub: wire_grpc.CandidateServiceStub) -> str:
     """The catalogue that serves."""
-    time.sleep(0.02)
+    time.sleep(0.2)  # asking costs what a call costs
     listed = stub.ListSources(wire.ListSourcesRequest(), timeout=10)
     return str(listed.catalogue_generation)
 

@@ -34,9 +34,10 @@ T = TypeVar("T")
 
 LOG_COUNT_MAX: Final = 64
 """Most processes that write on one data root without names of their own."""
-REPLAY_CHUNK: Final = 64
-REPLAY_PAUSE_S: Final = 0.0005
-"""After so many records a replay lets requests have the interpreter: about 0.5 ms of work."""
+REPLAY_CHUNK: Final = 32
+REPLAY_REST: Final = 3.0
+"""While requests are served, a replay rests after so many records, so many times as long as they
+took: the segment of before answers until it is done, and nobody waits for it."""
 FOLDER: Final = Path("live") / "catalogue"
 
 _log = logger("candidate_service.live")
@@ -142,7 +143,7 @@ class LiveJournal:
             now_us=settings.clock_us(),
         )
         writer = self._writer(segment, catalogue, positions)
-        self._replay(writer)
+        self._replay(writer, rest=REPLAY_REST if self.serving.segment.generation else 0.0)
         with self._lock:
             self._catch_up(writer)
             self._writers.append(writer)
@@ -263,13 +264,15 @@ class LiveJournal:
         self._last_us = max(self._settings.clock_us(), self._last_us + 1)
         return self._last_us
 
-    def _replay(self, writer: SegmentWriter) -> None:
+    def _replay(self, writer: SegmentWriter, *, rest: float = 0.0) -> None:
         """Read all logs up to about now, leaving requests the interpreter in between."""
         for name in self._log_names():
             entries = self._entries(name, writer.positions.get(name, 0))
+            started = time.monotonic()
             while chunk := list(islice(entries, REPLAY_CHUNK)):
                 writer.apply(chunk)
-                time.sleep(REPLAY_PAUSE_S)
+                time.sleep(rest * (time.monotonic() - started))
+                started = time.monotonic()
 
     def _catch_up(self, writer: SegmentWriter, *, skip: str = "") -> int:
         """Read what is new in all logs; needs the lock."""
