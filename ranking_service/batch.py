@@ -12,7 +12,7 @@ from service_runtime.errors import CorkboardError, DeadlineExceeded, InvalidRequ
 
 PIN_COUNT_MAX: Final = 2500
 """Most pins that the requests of one call may ask for together: a message takes 4 MB, and a pin 220
-bytes, or 460 with a full explanation (measured with short ids; the longest take three times that)."""
+bytes, or 460 with a full explanation (measured with short ids)."""
 RESERVE: Final = 1.5
 """Another request is begun only while so many times the slowest answer's time is left: or the call
 would end without a word of those that are ready. Guess."""
