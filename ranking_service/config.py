@@ -63,6 +63,13 @@ class RankingConfig(ServiceConfig):
     # A request.
     limit_default: int = Field(25, ge=1, le=500, description="Pins in an answer without a limit.")
     limit_max: int = Field(500, ge=1, le=500, description="Ceiling of a request's limit.")
+    batch_count_max: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Batches of requests answered at once, each by one worker; more are refused. "
+        "0 = all workers but one, though at least one.",
+    )
     pool_size_max: int = Field(
         500,
         ge=1,
@@ -278,6 +285,10 @@ class RankingConfig(ServiceConfig):
     skew_check_share: float = Field(
         0.01, ge=0, le=1, description="Share of answers whose features are recomputed. Guess."
     )
+
+    def batches(self) -> int:
+        """Batches of requests answered at once, >= 1."""
+        return self.batch_count_max or max(1, self.workers() - 1)
 
     @model_validator(mode="after")
     def _limit_below_its_maximum(self) -> "RankingConfig":

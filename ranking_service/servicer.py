@@ -6,7 +6,7 @@ import grpc
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from corkboard.ranking.v1.ranking_service_pb2_grpc import RankingServiceServicer
-from ranking_service.batch import recommend_all
+from ranking_service.batch import Batches
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations
 from ranking_service.encoding import (
@@ -74,6 +74,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
         ErasureVerbs.__init__(self, erasures)
         self._to_close = (confirmations, erasures)
         self._recommender = recommender
+        self._batches = Batches(recommender, count_max=config.batches())
         self._rankers = rankers
         self._experiments = experiments
         self._shadow = shadow
@@ -107,7 +108,7 @@ class RankingServicer(MemboostVerbs, ErasureVerbs, RankingServiceServicer):
             decode_recommend(one, limit_default=self._limit_default, request_id=f"{request_id}/{n}")
             for n, one in enumerate(request.requests)
         ]
-        return encode_batch(recommend_all(self._recommender, queries))
+        return encode_batch(self._batches.recommend(queries))
 
     def ExplainPin(
         self, request: pb.ExplainPinRequest, context: grpc.ServicerContext

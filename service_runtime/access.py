@@ -45,6 +45,8 @@ FORWARDED_KEY: Final = "x-forwarded-client-cert"
 """Metadata key under which a sidecar tells the identity of the caller that it has checked."""
 BURST_SECONDS: Final = 1.0
 """How many seconds' worth of calls may come at once."""
+DEBT_SECONDS_MAX: Final = 60.0
+"""How long one call that asks for much may keep its caller out. Guess."""
 CHECK_SECONDS: Final = 2.0
 """How often the file is looked at."""
 
@@ -127,12 +129,12 @@ class _Bucket:
         self._level = self._size = max(1.0, rate * BURST_SECONDS)
         self._time = now
 
-    def take(self, now: float) -> float:
-        """Take a call; seconds to wait for the next one if none is left, else 0."""
+    def take(self, now: float, count: int) -> float:
+        """Take calls if there is one left; else seconds to wait for it. Those beyond are owed."""
         self._level = min(self._size, self._level + (now - self._time) * self._rate)
         self._time = now
         if self._level >= 1.0:
-            self._level -= 1.0
+            self._level = max(self._level - count, -DEBT_SECONDS_MAX * self._rate)
             return 0.0
         return (1.0 - self._level) / self._rate
 
@@ -191,13 +193,14 @@ class Access:
             except AccessFailed as error:
                 log.error("access.refused", error=error.message)  # noqa: TRY400  ours, says it all
 
-    def admit(self, method: str, credentials: Credentials) -> str:
+    def admit(self, method: str, credentials: Credentials, count: int = 1) -> str:
         """
         Let a call through.
 
         Args:
             method: Full name, `/corkboard.profile.v1.ProfileService/GetProfile`.
             credentials: What it brings along.
+            count: How many calls it stands for, >= 1; the next ones wait for all of them.
 
         Returns:
             The caller's name in the file.
@@ -214,7 +217,7 @@ class Access:
         bucket = self._buckets.get(caller)
         if bucket is not None:
             with self._lock:
-                wait = bucket.take(self._clock())
+                wait = bucket.take(self._clock(), count)
             if wait > 0:
                 limit = self._policy.callers[caller].calls_per_second_max
                 raise Exhausted(

@@ -173,7 +173,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             try:
                 self._begin(method, context, waited)
                 if access is not None:
-                    caller = access.admit(method, _credentials(context))
+                    caller = access.admit(method, _credentials(context), _count(request))
                 _check_readable(request, name)
                 check(request)
                 return behavior(request, context)
@@ -244,6 +244,11 @@ class CallInterceptor(grpc.ServerInterceptor):
             self._access.admit_role(Role.OPERATOR, _credentials(context))
         except CorkboardError as error:
             context.abort_with_status(to_status(error, domain=self._name))
+
+
+def _count(request: Any) -> int:
+    """How many calls a request stands for: a batch carries them in `requests`."""
+    return max(1, len(getattr(request, "requests", ())))
 
 
 def _check_readable(request: Any, method: str) -> None:

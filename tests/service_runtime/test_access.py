@@ -125,6 +125,30 @@ def test_rate_limit_refuses_with_the_time_to_wait(path: Path) -> None:
     assert access.admit("/s/Get", shop) == "shop"
 
 
+def test_a_batch_counts_as_the_calls_in_it(path: Path) -> None:
+    """It is let through if there is a call left; the next one waits until all are paid for."""
+    clock = Hand()
+    access, shop = Access(path, ROLES, clock=clock), Credentials(token="secret")
+
+    access.admit("/s/Get", shop, count=11)
+    clock.now = 4.9
+    with pytest.raises(Exhausted) as told:
+        access.admit("/s/Get", shop)
+    assert told.value.retry_after_s == pytest.approx(0.1)
+    clock.now = 5.1
+    access.admit("/s/Get", shop)
+
+
+def test_no_call_keeps_its_caller_out_for_long(path: Path) -> None:
+    """Whoever sends a million at once is back after a minute."""
+    clock = Hand()
+    access, shop = Access(path, ROLES, clock=clock), Credentials(token="secret")
+
+    access.admit("/s/Get", shop, count=1_000_000)
+    clock.now = 60.6
+    access.admit("/s/Get", shop)
+
+
 def test_changed_file_decides_soon_and_a_bad_one_never(path: Path) -> None:
     """A replaced file is read within seconds; one that cannot be used leaves the old rules."""
     clock = Hand()
