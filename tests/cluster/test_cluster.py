@@ -140,7 +140,7 @@ def _client_pod(name: str, *arguments: str) -> Manifest:
         "metadata": {
             "name": name,
             "namespace": "corkboard",
-            "labels": {"corkboard/client": "true"},
+            "labels": {"corkboard/client": "true", "corkboard/writer": "true"},
         },
         "spec": {
             "restartPolicy": "Never",

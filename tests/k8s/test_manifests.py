@@ -205,7 +205,7 @@ def test_every_job_has_its_hour_after_those_it_needs(overlay: str) -> None:
                 assert minutes[module_of[before]] < minutes[step.module], (before, step.name)
 
 
-def test_only_ranking_and_clients_reach_the_others() -> None:
+def test_only_ranking_and_writers_reach_the_others() -> None:
     """The star of the architecture holds on the network too."""
     found = manifests("production")
     default = _find(found, "NetworkPolicy", "nothing-by-default")
@@ -219,5 +219,5 @@ def test_only_ranking_and_clients_reach_the_others() -> None:
 
         assert sources == [
             {"app.kubernetes.io/name": "ranking-service"},
-            {"corkboard/client": "true"},
+            {"corkboard/writer": "true"},
         ]
