@@ -4,8 +4,8 @@
     python benchmarks/bench_overload.py --method GetProfile   # costs little more than a refusal
     python benchmarks/bench_overload.py --quick
 
-First as many calls as get through with some in flight are taken as the saturating rate. Then calls
-come at 1, 2 and 3 times that rate whether or not earlier ones were answered, with a deadline each,
+The saturating rate is the most calls a second that are served whatever the number in flight. Then
+calls come at 1, 2 and 3 times that rate whether or not earlier ones were answered, with a deadline each,
 from several h2load processes (Debian: nghttp2-client) with a body each. h2load does not see gRPC's
 statuses: how many calls were served and refused is read from the service's own metrics, and of its
 latencies the slowest are those of the calls let in (a refusal does not wait for anything). A probe
@@ -38,6 +38,8 @@ from corkboard.stack import SERVICES, Stack
 
 CALLERS = 4
 """h2load processes, one connection and one body each."""
+IN_FLIGHT = (8, 16, 32, 64)
+"""Calls in flight while the saturating rate is looked for."""
 PROBES_PER_SECOND = 20
 METHODS = {"RecommendPins": "ranking_service", "GetProfile": "profile_service"}
 PATHS = {
@@ -210,7 +212,8 @@ def measure(root: Path, method: str, *, seconds: float, deadline_s: float) -> li
             ask = lambda: profile.GetProfile(users[0], timeout=deadline_s)  # noqa: E731
         bench = Bench(stack, metrics_port, method, bodies, deadline_s)
         bench.load(seconds / 3, in_flight=8)  # warm
-        peak = bench.load(seconds, in_flight=8).ended["OK"]
+        served = {n: bench.load(seconds, in_flight=n).ended["OK"] for n in IN_FLIGHT}
+        peak = max(served.values())
         loads = {
             f"{times}×": bench.load(seconds, rate=times * peak, probe=Probe(ask))
             for times in (1, 2, 3)
@@ -220,7 +223,8 @@ def measure(root: Path, method: str, *, seconds: float, deadline_s: float) -> li
     return [
         f"### {method}, deadline {deadline_s:g} s",
         "",
-        f"Saturating rate, 8 calls in flight: {peak:.0f}/s. Refusals carry RetryInfo: {hints}.",
+        f"Served with {', '.join(f'{n} in flight: {rate:.0f}/s' for n, rate in served.items())}. "
+        f"Saturating rate: {peak:.0f}/s. Refusals carry RetryInfo: {hints}.",
         "",
         (
             "| load | calls/s | served/s | of the peak | refused | other ends | p99 of those let "
