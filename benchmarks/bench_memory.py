@@ -9,21 +9,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench_recommend import describe, prepare, quiet, requests, resident_mib, sequential_ms
+from synthetic_world import WORLDS
 
 from corkboard.stack import SERVICES, Stack
 from service_runtime.generations import GenerationStore
 
+_ALL, _CANDIDATE = SERVICES, ("candidate_service",)
 OPENED_BY = {
-    "catalogue": ("profile_service", "candidate_service", "ranking_service"),
-    "pin_vectors": ("profile_service", "candidate_service", "ranking_service"),
-    "vector_index": ("candidate_service",),
-    "graph": ("candidate_service",),
-    "board_cooccurrence": ("candidate_service",),
-    "popular": ("candidate_service",),
+    "board_cooccurrence": _CANDIDATE,
+    "vector_index": _CANDIDATE,
+    "pin_vectors": _ALL,
+    "pin2vec": _CANDIDATE,
+    "catalogue": _ALL,
+    "graph": ("candidate_service", "ranking_service"),
     "pin_statistics": ("ranking_service",),
+    "save_index": _CANDIDATE,
+    "text_index": _CANDIDATE,
+    "duplicates": _CANDIDATE,
+    "popular": _CANDIDATE,
+    "fresh": _CANDIDATE,
+    "audience": ("ranking_service",),
+    "memboost": ("ranking_service",),
     "profiles": ("profile_service",),
 }
-PER = {"graph": "edges", "profiles": "users"}
+PER = {"graph": "edges", "save_index": "edges", "profiles": "users"}
 
 
 def artifact_rows(name: str, root: Path) -> list[str]:
@@ -33,7 +42,8 @@ def artifact_rows(name: str, root: Path) -> list[str]:
     rows = []
     for artifact, services in OPENED_BY.items():
         generation = store.current(artifact)
-        assert generation is not None, artifact
+        if generation is None:  # there was nothing to build it from
+            continue
         size = sum(entry.bytes for entry in generation.manifest.files.values())
         unit = PER.get(artifact, "pins")
         per_million = size / sizes[unit]  # bytes a thing = MB a million things
@@ -61,8 +71,9 @@ def main() -> None:
     """Measure the worlds that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the tiny world only")
+    parser.add_argument("--world", action="append", choices=list(WORLDS))
     options = parser.parse_args()
-    names: Sequence[str] = ["tiny"] if options.quick else ["small", "large"]
+    names: Sequence[str] = ["tiny"] if options.quick else options.world or ["small", "million"]
     roots = {name: prepare(name) for name in names}
     files = [row for name, root in roots.items() for row in artifact_rows(name, root)]
     running = [row for name, root in roots.items() for row in process_rows(name, root)]

@@ -5,11 +5,11 @@
     python benchmarks/bench_overload.py --quick
 
 The saturating rate is the most calls a second that are served whatever the number in flight. Then
-calls come at 1, 2 and 3 times that rate whether or not earlier ones were answered, with a deadline each,
-from several h2load processes (Debian: nghttp2-client) with a body each. h2load does not see gRPC's
-statuses: how many calls were served and refused is read from the service's own metrics, and of its
-latencies the slowest are those of the calls let in (a refusal does not wait for anything). A probe
-beside it, a real client, checks both.
+calls come at 1, 2 and 3 times that rate whether or not earlier ones were answered, with a deadline
+each, from several h2load processes (Debian: nghttp2-client) with a body each. h2load does not see
+gRPC's statuses: how many calls were served and refused is read from the service's own metrics, and
+of its latencies the slowest are those of the calls let in (a refusal does not wait for anything). A
+probe beside it, a real client, checks both.
 """
 
 import argparse
@@ -218,13 +218,13 @@ def measure(root: Path, method: str, *, seconds: float, deadline_s: float) -> li
             f"{times}×": bench.load(seconds, rate=times * peak, probe=Probe(ask))
             for times in (1, 2, 3)
         }
+    searched = ", ".join(f"{count} in flight: {rate:.0f}/s" for count, rate in served.items())
     best = max(peak, *(load.ended.get("OK", 0.0) for load in loads.values()))
     hints = all(load.probe.has_hint for load in loads.values() if load.probe)
     return [
         f"### {method}, deadline {deadline_s:g} s",
         "",
-        f"Served with {', '.join(f'{n} in flight: {rate:.0f}/s' for n, rate in served.items())}. "
-        f"Saturating rate: {peak:.0f}/s. Refusals carry RetryInfo: {hints}.",
+        f"Served with {searched}. Saturating: {peak:.0f}/s. Refusals carry RetryInfo: {hints}.",
         "",
         (
             "| load | calls/s | served/s | of the peak | refused | other ends | p99 of those let "
