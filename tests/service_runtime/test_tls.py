@@ -1,7 +1,10 @@
 """Encryption of our own: who gets in, and certificates that are replaced while serving."""
 
+import io
+import json
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,9 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service_runtime.access import Role
 from service_runtime.config import ServiceConfig
 from service_runtime.errors import CorkboardError, Unavailable
 from service_runtime.grpc_client import call, channel_files, open_channel
+from service_runtime.telemetry import configure_logging
 from service_runtime.tls import (
     CertificateSource,
     ChannelSource,
@@ -125,8 +130,89 @@ def test_half_written_replacement_is_refused_and_the_old_one_serves(authority: A
         assert ask(port, TlsFiles(ca=authority.path)) == "hello"
 
 
-def test_channel_is_opened_anew_when_its_certificate_changes(authority: Authority) -> None:
-    """A client whose certificate was replaced shows the new one, on the same channel object."""
+def replace(pair: Pair, by: Pair) -> None:
+    """Put another certificate and its key in a pair's place, as whoever rotates them does."""
+    shutil.copy(by.certificate, pair.certificate)
+    shutil.copy(by.key, pair.key)
+
+
+def test_replaced_client_certificate_is_whom_the_server_sees(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """The same channel shows the new certificate, and access control goes by its common name."""
+    client = authority.issue("before")
+    access = tmp_path / "access.toml"
+    access.write_text(
+        '[callers.old-name]\nidentities = ["cn:before"]\nroles = ["operator"]\n'
+        '[callers.new-name]\nidentities = ["cn:after"]\nroles = ["operator"]\n'
+    )
+    lines = io.BytesIO()
+    configure_logging("info", "echo", stream=lines)  # an operator's calls are audited, with caller
+    limits = {"tls_client_ca_file": authority.path, "access_file": access}
+    files = TlsFiles(client.certificate, client.key, authority.path)
+    with (
+        secure_server(authority.issue("server"), roles={"Echo": Role.OPERATOR}, **limits) as port,
+        open_channel(f"localhost:{port}", tls=files, attempts_max=1) as channel,
+    ):
+        method = echo_method(channel)
+        call(method, Echo(text="x"), timeout_s=5)
+        replace(client, authority.issue("after"))
+        deadline = time.monotonic() + 20  # channels look at their files every 5 s
+        while "new-name" not in callers(lines) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            call(method, Echo(text="x"), timeout_s=5)
+        call(method, Echo(text="x"), timeout_s=5)
+
+    seen = callers(lines)
+    assert list(dict.fromkeys(seen)) == ["old-name", "new-name"]
+    assert seen[-2:] == ["new-name", "new-name"], "it does not go back"
+
+
+def callers(lines: io.BytesIO) -> list[str]:
+    """Who made each audited call, as access control named them."""
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    return [one["caller"] for one in told if one["event"] == "audit.recorded"]
+
+
+def test_replaced_client_authority_decides_over_the_next_handshake(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """Old, both, new: each step of a rotation lets in whom it should, without a restart."""
+    new_authority = Authority(tmp_path, "new")
+    accepted = tmp_path / "accepted.pem"
+    old_pem, new_pem = authority.path.read_text(), new_authority.path.read_text()
+    accepted.write_text(old_pem)
+    old, new = (
+        TlsFiles(pair.certificate, pair.key, authority.path)
+        for pair in (authority.issue("old"), new_authority.issue("renewed"))
+    )
+    with (
+        secure_server(authority.issue("server"), tls_client_ca_file=accepted) as port,
+        open_channel(f"localhost:{port}", tls=old, attempts_max=1) as under_way,
+    ):
+        method = echo_method(under_way)
+        call(method, Echo(text="x"), timeout_s=5)
+        served = {"old": (is_served(port, old), is_served(port, new))}
+        accepted.write_text(old_pem + new_pem)
+        served["both"] = (is_served(port, old), is_served(port, new))
+        accepted.write_text(new_pem)
+        served["new"] = (is_served(port, old), is_served(port, new))
+        call(method, Echo(text="x"), timeout_s=5)  # a connection under way goes on
+
+    assert served == {"old": (True, False), "both": (True, True), "new": (False, True)}
+
+
+def is_served(port: int, files: TlsFiles) -> bool:
+    """Whether a new connection with that certificate gets through the handshake."""
+    try:
+        ask(port, files)
+    except Unavailable:
+        return False
+    return True
+
+
+def test_channel_is_opened_anew_only_when_its_certificate_changes(authority: Authority) -> None:
+    """Looking at unchanged files costs no connection; after a change there is one more."""
     client, other = authority.issue("client"), authority.issue("renewed")
     source = ChannelSource(TlsFiles(client.certificate, client.key, authority.path))
     opened: list[Any] = []
