@@ -35,6 +35,7 @@ from service_runtime.manifest import (
     read_manifest,
     render_manifest,
 )
+from service_runtime.passing_faults import is_passing
 from service_runtime.remote_generations import RemoteGenerations
 
 __all__ = ["Draft", "Generation", "GenerationStore", "build_hint", "log_refusal"]
@@ -53,6 +54,7 @@ class GenerationStore:
         self.root = Path(root)
         self.remote = remote
         self._refused: set[tuple[str, str]] = set()
+        self._wanted: dict[str, str] = {}
 
     def draft(self, artifact: str, *, format_version: int) -> Draft:
         """Return a context in which a new generation's files are written; see `Draft`."""
@@ -77,6 +79,7 @@ class GenerationStore:
         if self.remote is None:
             return False
         wanted = self.remote.current_id(artifact)
+        self._wanted[artifact] = wanted or ""
         if wanted is None or (artifact, wanted) in self._refused or wanted == self._here(artifact):
             return False
         try:
@@ -84,6 +87,10 @@ class GenerationStore:
                 return self._fetch_newest(artifact, self.remote)
         except BlockingIOError:
             return False
+
+    def refuses_remote(self, artifact: str) -> bool:
+        """Whether what was current in the object store at the last look was found bad."""
+        return (artifact, self._wanted.get(artifact, "")) in self._refused
 
     def _fetch_newest(self, artifact: str, remote: RemoteGenerations) -> bool:
         """Take the newest good generation; needs the lock."""
@@ -98,6 +105,8 @@ class GenerationStore:
             try:
                 self._take(artifact, generation_id, remote)
             except Corrupted as fault:
+                if is_passing(fault):
+                    raise
                 self._refused.add((artifact, generation_id))
                 log_refusal(artifact, generation_id, fault)
                 continue

@@ -5,9 +5,10 @@ Import from `service_runtime.generations`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from threading import Event, Lock, Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from service_runtime.errors import CorkboardError, Corrupted, NotReady
 from service_runtime.generation_store import (
@@ -16,10 +17,17 @@ from service_runtime.generation_store import (
     build_hint,
     log_refusal,
 )
-from service_runtime.manifest import CURRENT
+from service_runtime.manifest import CURRENT, damage
+from service_runtime.passing_faults import is_passing
 from service_runtime.telemetry import logger
 
 T = TypeVar("T")
+
+START_ATTEMPTS: Final = 3
+"""How often what this machine cannot read is tried at the start; then it is left to the polls."""
+START_PAUSE_SECONDS: Final = 0.2
+SKIPPED_POLLS_MAX: Final = 15
+"""Polls left out between two tries, at most: each try reads every byte of the generation. Guess."""
 
 _log = logger("service_runtime.generations")
 
@@ -50,7 +58,8 @@ class Live(Generic[T]):
             artifact: Its name.
             format_version: The layouts that *open* reads.
             open: Makes the value. It may raise `NotReady` to be asked again at the next poll (when
-                it needs another artifact to be swapped first); any other error refuses the
+                it needs another artifact to be swapped first). What this machine refused at the
+                moment (see `passing_faults`) is tried again; any other error refuses the
                 generation.
             on_swap: Told the generation and the value after they became visible.
             on_refused: Told the generation's id and the reason, once for each.
@@ -58,6 +67,7 @@ class Live(Generic[T]):
         self.artifact = artifact
         self.refused_count = 0
         self.fetch_failure_count = 0
+        self.open_failure_count = 0
         self.swap_count = 0
         self._store = store
         self._format_version = format_version
@@ -65,12 +75,16 @@ class Live(Generic[T]):
         self._on_swap = on_swap
         self._on_refused = on_refused
         self._refused: dict[str, str] = {}
+        self._current = ""
+        self._is_failing = False
+        self._polls_to_skip = 0
+        self._pause = 0
         self._waiting = ""
         self._lock = Lock()
         self._live: tuple[Generation, T] | None = None
         self._is_fetching = True
         self.fetch()
-        self.poll()
+        self._begin()
 
     def get(self) -> T:
         """
@@ -101,35 +115,60 @@ class Live(Generic[T]):
         """Return generation and value that belong together, None if there are none yet."""
         return self._live
 
+    @property
+    def refuses_current(self) -> bool:
+        """Whether what is current, here or in the object store, was found bad."""
+        return self._current in self._refused or self._store.refuses_remote(self.artifact)
+
     def poll(self) -> bool:
         """
         Swap in the current generation if it changed and proves good.
 
         Returns:
             True if the value changed. A bad generation is refused once: logged, counted, not tried
-            again while the process lives; the value in service stays.
+            again while the process lives. One that this machine could not read just now is tried
+            again, after ever more polls. Meanwhile the value in service stays.
         """
         with self._lock:
-            live = self._live
-            if live is not None and not self._has_changed(live[0].id):
+            if self._polls_to_skip:
+                self._polls_to_skip -= 1
                 return False
-            for generation_id in self._wanted():
-                if live is not None and generation_id == live[0].id:
-                    return False
-                opened = self._try_open(generation_id)
-                if opened is not None:
-                    self._live = opened
-                    self.swap_count += 1
-                    break
-                if live is not None:
-                    return False
-            else:
-                return False
+            opened = self._try_newest()
+        if opened is None:
+            return False
         generation, value = opened
         _log.info("generation.opened", artifact=self.artifact, generation=generation.id)
         if self._on_swap is not None:
             self._on_swap(generation, value)
         return True
+
+    def _begin(self) -> None:
+        """Poll for the first time; if this machine could not read something, a few times more."""
+        for attempt in range(1, START_ATTEMPTS + 1):
+            self.poll()
+            if not self._is_failing or attempt == START_ATTEMPTS:
+                return
+            self._polls_to_skip = 0
+            time.sleep(START_PAUSE_SECONDS * attempt)
+
+    def _try_newest(self) -> tuple[Generation, T] | None:
+        """Open what should serve instead of what does, None if there is no such; needs the lock."""
+        failure_count = self.open_failure_count
+        try:
+            opened = self._open_first(self._wanted())
+        except OSError as fault:  # the folder itself cannot be read
+            self._fail(CURRENT, fault)
+            opened = None
+        if opened is not None:
+            self._live = opened
+            self.swap_count += 1
+        if self.open_failure_count > failure_count:
+            self._polls_to_skip = self._pause
+            self._pause = min(2 * self._pause + 1, SKIPPED_POLLS_MAX)
+        elif self._is_failing:
+            self._is_failing, self._pause = False, 0
+            _log.info("generation.open_resumed", artifact=self.artifact)
+        return opened
 
     def fetch(self) -> None:
         """Bring the folder to what is current in the object store; a failure is logged once."""
@@ -154,17 +193,34 @@ class Live(Generic[T]):
         if self._on_swap is not None:
             self._on_swap(*self._live)
 
-    def _has_changed(self, live_id: str) -> bool:
-        try:
-            current_id = self._store.current_id(self.artifact)
-        except (Corrupted, OSError) as fault:
-            self._refuse(CURRENT, fault)
-            return False
-        return current_id not in {None, live_id} and current_id not in self._refused
-
     def _wanted(self) -> list[str]:
+        """The ids to try, best first; [] if what serves is what should."""
+        live_id = self._live[0].id if self._live is not None else ""
+        self._current = current_id = self._read_current()
+        if live_id and (current_id in {"", live_id} or current_id in self._refused):
+            return []
         known = self._store.candidates(self.artifact)
-        return [known_id for known_id in known if known_id not in self._refused]
+        if current_id and current_id != CURRENT and current_id not in known:
+            folder, found = self._store.root / self.artifact, f"{current_id}, which is not there"
+            self._current = f"{CURRENT} {current_id}"  # the id itself may turn up yet
+            fault = damage(self.artifact, folder, CURRENT, "an existing generation", found)
+            self._refuse(self._current, fault)
+        wanted = [known_id for known_id in known if known_id not in self._refused]
+        # Once something serves nothing but the best is better.
+        return [one for one in wanted[:1] if one != live_id] if live_id else wanted
+
+    def _read_current(self) -> str:
+        """What CURRENT names; "" if there is none, `CURRENT` if it is no id, which is told once."""
+        try:
+            return self._store.current_id(self.artifact) or ""
+        except Corrupted as fault:
+            self._refuse(CURRENT, fault)
+            return CURRENT
+
+    def _open_first(self, generation_ids: Sequence[str]) -> tuple[Generation, T] | None:
+        """Open the first of them that can be."""
+        opened = (self._try_open(generation_id) for generation_id in generation_ids)
+        return next((pair for pair in opened if pair is not None), None)
 
     def _try_open(self, generation_id: str) -> tuple[Generation, T] | None:
         try:
@@ -182,8 +238,23 @@ class Live(Generic[T]):
                     reason=str(fault),
                 )
         except Exception as fault:  # noqa: BLE001  whatever a bad file makes a reader raise, the old one serves
-            self._refuse(generation_id, fault)
+            if is_passing(fault):
+                self._fail(generation_id, fault)
+            else:
+                self._refuse(generation_id, fault)
         return None
+
+    def _fail(self, generation_id: str, fault: Exception) -> None:
+        """Count that this machine could not read something just now; told once a spell."""
+        self.open_failure_count += 1
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error(
+                "generation.open_failed",
+                artifact=self.artifact,
+                generation=generation_id,
+                reason=str(fault) or type(fault).__name__,
+            )
 
     def _refuse(self, generation_id: str, fault: Exception) -> None:
         if generation_id in self._refused:

@@ -1,12 +1,16 @@
 """A live artifact follows good generations and refuses bad ones, while it is read."""
 
+import errno
+import os
+import resource
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from service_runtime.errors import NotReady
+from service_runtime.errors import Corrupted, NotReady
 from service_runtime.generations import Generation, GenerationStore, GenerationWatcher, Live
 
 
@@ -105,6 +109,148 @@ def test_a_reader_that_fails_refuses_the_generation(store: GenerationStore) -> N
     assert not live.poll()
     assert live.get() == 1
     assert live.refused_count == 1
+
+
+def test_what_is_current_and_refused_is_told_as_long_as_it_is(store: GenerationStore) -> None:
+    """Also where it was so from the start; over when something good is current."""
+    publish(store, "one")
+    bad = publish(store, "two")
+    (bad.path / "a.txt").write_text("evil")
+    current = store.root / "thing" / "CURRENT"
+
+    live = Live(store, "thing", 1, read)
+    told = [live.refuses_current]
+    for content in ("\xff", bad.id, "20990101T000000000000-dead"):
+        current.write_text(content, encoding="latin-1")
+        live.poll()
+        told.append(live.refuses_current)
+    publish(store, "three")
+    live.poll()
+
+    assert told == [True] * 4
+    assert not live.refuses_current
+    assert live.get() == "three"
+
+
+class Faulty:
+    """A reader of which some tries fail as a machine in trouble does."""
+
+    def __init__(self, fault: Exception, *, failing: int, text: str) -> None:
+        self.fault, self.failing, self.text = fault, failing, text
+
+    def __call__(self, generation: Generation) -> str:
+        """Read, or fail, as long as it is to."""
+        text = read(generation)
+        if text == self.text and self.failing:
+            self.failing -= 1
+            raise self.fault
+        return text
+
+
+def wrapped(fault: Exception) -> Corrupted:
+    """As our readers tell what they could not read."""
+    error = Corrupted("two cannot be read")
+    error.__cause__ = fault
+    return error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.EIO, "input/output error"),
+        OSError(errno.EMFILE, "too many open files"),
+        OSError(errno.ESTALE, "stale file handle"),
+        MemoryError(),
+        wrapped(OSError(errno.EIO, "input/output error")),
+    ],
+    ids=repr,
+)
+def test_what_the_machine_could_not_read_is_tried_again(
+    store: GenerationStore, fault: Exception
+) -> None:
+    """A good generation is not refused for a moment's trouble; that is counted, and told once."""
+    publish(store, "one")
+    live = Live(store, "thing", 1, Faulty(fault, failing=3, text="two"))
+    publish(store, "two")
+
+    with capture_logs() as lines:
+        polls = [live.poll() for _ in range(12)]
+
+    assert live.get() == "two"
+    assert polls.count(True) == 1
+    assert (live.open_failure_count, live.refused_count) == (3, 0)
+    assert not live.refuses_current
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+        "generation.open_failed"
+    ]
+
+
+def test_tries_become_rarer(store: GenerationStore) -> None:
+    """Each reads every byte of it, so a disk that stays broken is not read all the time."""
+    publish(store, "one")
+    live = Live(store, "thing", 1, Faulty(OSError(errno.EIO, "x"), failing=999, text="two"))
+    publish(store, "two")
+
+    for _ in range(100):
+        live.poll()
+
+    assert live.get() == "one"
+    assert 5 <= live.open_failure_count <= 12
+
+
+def test_start_in_a_bad_moment_serves_the_newest(store: GenerationStore) -> None:
+    """A few tries are made before the start goes on; nothing is held against the generation."""
+    publish(store, "one")
+    publish(store, "two")
+
+    live = Live(store, "thing", 1, Faulty(OSError(errno.EIO, "x"), failing=2, text="two"))
+
+    assert live.get() == "two"
+    assert (live.open_failure_count, live.refused_count) == (2, 0)
+
+
+def test_start_on_a_broken_disk_is_not_held_up(store: GenerationStore) -> None:
+    """The one before it serves; the newest is taken as soon as it can be read."""
+    publish(store, "one")
+    publish(store, "two")
+    reader = Faulty(OSError(errno.EIO, "x"), failing=999, text="two")
+    started = time.monotonic()
+
+    live = Live(store, "thing", 1, reader)
+
+    assert live.get() == "one"
+    assert time.monotonic() - started < 5
+    reader.failing = 0
+    assert any(live.poll() for _ in range(20))
+    assert live.get() == "two"
+
+
+def test_no_free_file_descriptor_refuses_nothing(store: GenerationStore) -> None:
+    """The real thing: at the limit of open files nothing can be read, below it all can."""
+    publish(store, "one")
+    live = Live(store, "thing", 1, read)
+    publish(store, "two")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (3 + len(list(Path("/proc/self/fd").iterdir())), hard)
+    )
+    held = []
+    try:
+        while True:
+            try:
+                held.append(os.dup(0))
+            except OSError:
+                break
+        during = live.poll()
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert not during
+    assert (live.open_failure_count, live.refused_count) == (1, 0)
+    assert live.poll()
+    assert live.get() == "two"
 
 
 def test_a_generation_that_waits_for_another_is_asked_again(store: GenerationStore) -> None:

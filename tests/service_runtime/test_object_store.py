@@ -186,6 +186,7 @@ class TestDamage:
         live.poll()
 
         assert live.get() == "one"
+        assert live.refuses_current
         assert services.generations("thing") == [first.id]
         assert not list(services.root.glob("thing/.draft*"))
         new = machine(tmp_path, "new", url)
@@ -194,6 +195,30 @@ class TestDamage:
         with pytest.raises(Corrupted, match="corkboard build thing") as caught:
             new.remote.download("thing", second.id, tmp_path / "aside")  # type: ignore[union-attr]
         assert name in str(caught.value)
+
+    def test_copy_that_cannot_be_read_just_now_is_not_refused(self, tmp_path: Path) -> None:
+        """A disk that does not answer says nothing of what is on it; the next look takes it."""
+        url = f"file://{tmp_path}/shared"
+        jobs, services = machine(tmp_path, "jobs", url), machine(tmp_path, "services", url)
+        first, second = publish(jobs, "one"), publish(jobs, "two")
+        services.fetch("thing")
+        (services.root / "thing" / "CURRENT").write_text(f"{first.id}\n")
+        file = services.root / "thing" / second.id / "a.txt"
+        file.rename(tmp_path / "aside")
+        file.symlink_to(file)  # reading it fails with ELOOP
+        shutil.copytree(
+            jobs.root / "thing" / first.id, services.root / "thing" / first.id, dirs_exist_ok=True
+        )
+        live = Live(services, "thing", 1, read)
+        before = live.get(), live.fetch_failure_count
+        file.unlink()
+        (tmp_path / "aside").rename(file)
+
+        live.fetch()
+        live.poll()
+
+        assert before == ("one", 1)
+        assert live.get() == "two"
 
     def test_current_that_is_no_id_changes_nothing(self, tmp_path: Path, url: str) -> None:
         """A torn CURRENT is told; the generation that serves stays."""
