@@ -15,22 +15,23 @@ Off unless `access_file` is set; then nothing is allowed that the file does not 
     calls_per_second_max = 200
 
 The file holds hashes of tokens, never tokens. It is read again when it changes; one that cannot be
-used is refused and the old one goes on deciding.
+used is refused, counted and tried again, and the old one goes on deciding. Calls a second are
+counted by each process for itself.
 """
 
 import hashlib
-import re
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from service_runtime.credentials import FORWARDED_KEY, Credentials, forwarded_uris
 from service_runtime.errors import (
     Exhausted,
     NotAuthenticated,
@@ -39,18 +40,14 @@ from service_runtime.errors import (
 )
 from service_runtime.telemetry import audit, logger
 
-TOKEN_KEY: Final = "authorization"  # noqa: S105  a header's name
-"""Metadata key of a token: `authorization: Bearer <token>`."""
-FORWARDED_KEY: Final = "x-forwarded-client-cert"
-"""Metadata key under which a sidecar tells the identity of the caller that it has checked."""
+__all__ = ["Access", "AccessFailed", "Credentials", "KnownCaller", "Role", "check_role"]
+
 BURST_SECONDS: Final = 1.0
 """How many seconds' worth of calls may come at once."""
 DEBT_SECONDS_MAX: Final = 60.0
 """How long one call that asks for much may keep its caller out. Guess."""
 CHECK_SECONDS: Final = 2.0
 """How often the file is looked at."""
-
-_URI = re.compile(r'(?:^|;)URI="?([^;",]+)"?')
 
 log = logger("access")
 
@@ -71,21 +68,6 @@ class AccessFailed(ProcessFailed):
 
     HINT = "docs/security.md shows one"
     EXIT_CODE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a call brings along.
-
-    Attributes:
-        identities: Of the client's certificate: `spiffe://…` and other URIs, `cn:<common name>`.
-        token: Without `Bearer `; empty = none.
-        forwarded: The sidecar's header; empty = none.
-    """
-
-    identities: tuple[str, ...] = ()
-    token: str = field(default="", repr=False)
-    forwarded: str = ""
 
 
 _Identity = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9+.-]*://|cn:).+")]
@@ -122,21 +104,58 @@ class _Policy(BaseModel):
 
 
 class _Bucket:
-    """Lets so many calls a second through."""
+    """Lets so many calls a second through; safe from any number of threads."""
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
+        self._lock = threading.Lock()
         self._level = self._size = max(1.0, rate * BURST_SECONDS)
         self._time = now
 
     def take(self, now: float, count: int) -> float:
         """Take calls if there is one left; else seconds to wait for it. Those beyond are owed."""
-        self._level = min(self._size, self._level + (now - self._time) * self._rate)
-        self._time = now
-        if self._level >= 1.0:
-            self._level = max(self._level - count, -DEBT_SECONDS_MAX * self._rate)
-            return 0.0
-        return (1.0 - self._level) / self._rate
+        with self._lock:
+            self._level = min(self._size, self._level + (now - self._time) * self.rate)
+            self._time = now
+            if self._level >= 1.0:
+                self._level = max(self._level - count, -DEBT_SECONDS_MAX * self.rate)
+                return 0.0
+            return (1.0 - self._level) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCaller:
+    """
+    A caller as the file had it when the call came.
+
+    Attributes:
+        name: In the file.
+        roles: What it may do.
+        bucket: Bounds its calls; None = no bound.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    bucket: _Bucket | None
+
+
+_Signature = tuple[int, int]
+"""Time and number of a file: different for another file, equal for the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What one reading of the file says; replaced as a whole, so that a call meets one of them."""
+
+    signature: _Signature
+    trusts_forwarded: bool
+    by_key: Mapping[str, KnownCaller]
+    """Callers by identity and by hash of a token."""
+    buckets: Mapping[str, _Bucket]
+
+
+def _nothing() -> None:
+    """Stands for a count that nobody wants."""
 
 
 class Access:
@@ -147,6 +166,7 @@ class Access:
         path: The access file.
         roles: What each method needs, by its full name; a method that is not named is refused.
         clock: Monotonic seconds.
+        on_refused: Told each time that the changed file could not be used.
 
     Raises:
         AccessFailed: The file cannot be used.
@@ -158,44 +178,20 @@ class Access:
         roles: Mapping[str, Role],
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_refused: Callable[[], None] = _nothing,
     ) -> None:
         self._path = path
         self._roles = dict(roles)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._mtime = 0
+        self._on_refused = on_refused
+        self._following = threading.Lock()
         self._checked = clock()
-        self._load()
-
-    def _load(self) -> None:
-        self._mtime = _mtime(self._path)
-        policy = _read(self._path)
-        self._policy, self._names = policy, policy.names()
-        now = self._clock()
-        self._buckets = {
-            name: _Bucket(caller.calls_per_second_max, now)
-            for name, caller in policy.callers.items()
-            if caller.calls_per_second_max > 0
-        }
-
-    def _follow(self) -> None:
-        """Read the file again if it has changed; what cannot be used is not."""
-        now = self._clock()
-        if now - self._checked < CHECK_SECONDS:
-            return
-        with self._lock:
-            self._checked = now
-            try:
-                if _mtime(self._path) != self._mtime:
-                    self._load()
-                    log.info("access.reloaded", file=str(self._path))
-                    audit("access.reloaded", file=str(self._path))
-            except AccessFailed as error:
-                log.error("access.refused", error=error.message)  # noqa: TRY400  ours, says it all
+        self._fault = ""
+        self._rules = self._load({})
 
     def admit(self, method: str, credentials: Credentials, count: int = 1) -> str:
         """
-        Let a call through.
+        Let a call through: `identify`, `charge` and `check_method` in one.
 
         Args:
             method: Full name, `/corkboard.profile.v1.ProfileService/GetProfile`.
@@ -206,71 +202,154 @@ class Access:
             The caller's name in the file.
 
         Raises:
-            NotAuthenticated: Nobody in the file has these credentials.
-            PermissionDenied: The caller lacks the role that the method needs.
+            NotAuthenticated: Nobody in the file has these credentials, or several have.
             Exhausted: The caller has used up its calls for now.
+            PermissionDenied: The caller lacks the role that the method needs.
+        """
+        caller = self.identify(credentials)
+        self.charge(caller, count)
+        self.check_method(caller, method)
+        return caller.name
+
+    def identify(self, credentials: Credentials) -> KnownCaller:
+        """
+        Find out who calls.
+
+        A certificate comes before a sidecar's header, and that before a token.
+
+        Raises:
+            NotAuthenticated: See `admit`.
+        """
+        self._follow()
+        rules = self._rules
+        forwarded: tuple[str, ...] = ()
+        if credentials.forwarded and rules.trusts_forwarded:
+            forwarded = forwarded_uris(credentials.forwarded)
+            if len(forwarded) > 1:
+                raise _unknown(f"the call's {FORWARDED_KEY} names several identities")
+        caller = _only(rules, credentials.identities) or _only(rules, forwarded)
+        if caller is None and credentials.token:
+            token = hashlib.sha256(credentials.token.encode()).hexdigest()
+            caller = rules.by_key.get(token)
+        if caller is None:
+            has_any = credentials.identities or forwarded or credentials.token
+            brought = (
+                "an unknown certificate or token" if has_any else "no certificate and no token"
+            )
+            raise _unknown(f"the call brings {brought}")
+        return caller
+
+    def charge(self, caller: KnownCaller, count: int = 1) -> None:
+        """
+        Take calls from what a caller may make.
+
+        Args:
+            caller: Who.
+            count: How many; 0 only looks whether there is one left.
+
+        Raises:
+            Exhausted: See `admit`.
+        """
+        if caller.bucket is None:
+            return
+        wait = caller.bucket.take(self._clock(), count)
+        if wait > 0:
+            raise Exhausted(
+                f"{caller.name} may make {caller.bucket.rate:g} calls a second",
+                hint="slow down, or have an operator raise calls_per_second_max",
+                reason="RATE_LIMITED",
+                retry_after_s=wait,
+            )
+
+    def check_method(self, caller: KnownCaller, method: str) -> None:
+        """
+        Look whether a caller may call a method.
+
+        Raises:
+            PermissionDenied: See `admit`.
         """
         needed = self._roles.get(method)
         if needed is None:
             raise PermissionDenied(f"nobody may call {method.rpartition('/')[2]}")
-        caller = self.admit_role(needed, credentials)
-        bucket = self._buckets.get(caller)
-        if bucket is not None:
-            with self._lock:
-                wait = bucket.take(self._clock(), count)
-            if wait > 0:
-                limit = self._policy.callers[caller].calls_per_second_max
-                raise Exhausted(
-                    f"{caller} may make {limit:g} calls a second",
-                    hint="slow down, or have an operator raise calls_per_second_max",
-                    reason="RATE_LIMITED",
-                    retry_after_s=wait,
-                )
-        return caller
-
-    def admit_role(self, role: Role, credentials: Credentials) -> str:
-        """
-        Find the caller, who must have a role; returns its name.
-
-        Raises:
-            NotAuthenticated: See `admit`.
-            PermissionDenied: See `admit`.
-        """
-        self._follow()
-        caller = self._caller(credentials)
-        if role not in self._policy.callers[caller].roles:
-            raise PermissionDenied(
-                f"{caller} may not do this: it needs the role {role}",
-                hint="an operator can add the role in the access file",
-            )
-        return caller
+        check_role(caller, needed)
 
     def needs(self, method: str) -> Role | None:
         """The role that a method needs; None = nobody may call it."""
         return self._roles.get(method)
 
-    def _caller(self, credentials: Credentials) -> str:
-        keys = [*credentials.identities]
-        if credentials.forwarded and self._policy.trust_forwarded_identity:
-            # The last element was added by the nearest proxy, ours; those before it by others.
-            keys += _URI.findall(credentials.forwarded.rsplit(",", 1)[-1])
-        if credentials.token:
-            keys.append(hashlib.sha256(credentials.token.encode()).hexdigest())
-        for key in keys:
-            if key in self._names:
-                return self._names[key]
-        brought = "an unknown certificate or token" if keys else "no certificate and no token"
-        raise NotAuthenticated(
-            f"the call brings {brought}",
-            hint="send `authorization: Bearer <token>`, or use a certificate of the access file",
+    def _load(self, buckets: Mapping[str, _Bucket]) -> _Rules:
+        """Read the file; a caller whose rate is as it was keeps its bucket."""
+        signature = _signature(self._path)  # before the content: what is written later shows
+        policy, now = _read(self._path), self._clock()
+        kept: dict[str, _Bucket] = {}
+        for name, caller in policy.callers.items():
+            if rate := caller.calls_per_second_max:
+                before = buckets.get(name)
+                is_same = before is not None and before.rate == rate
+                kept[name] = before if before is not None and is_same else _Bucket(rate, now)
+        known = {
+            name: KnownCaller(name, frozenset(caller.roles), kept.get(name))
+            for name, caller in policy.callers.items()
+        }
+        by_key = {key: known[name] for key, name in policy.names().items()}
+        return _Rules(signature, policy.trust_forwarded_identity, by_key, kept)
+
+    def _follow(self) -> None:
+        """Read the file again if it has changed; what cannot be used is not, and tried again."""
+        now = self._clock()
+        if now - self._checked < CHECK_SECONDS or not self._following.acquire(blocking=False):
+            return
+        try:
+            self._checked = now
+            if _signature(self._path) != self._rules.signature:
+                self._rules = self._load(self._rules.buckets)
+                log.info("access.reloaded", file=str(self._path))
+                audit("access.reloaded", file=str(self._path))
+            self._fault = ""
+        except AccessFailed as error:
+            self._on_refused()
+            if error.message != self._fault:
+                log.error("access.refused", error=error.message)  # noqa: TRY400  ours, says it all
+            self._fault = error.message
+        finally:
+            self._following.release()
+
+
+def check_role(caller: KnownCaller, role: Role) -> None:
+    """
+    Look whether a caller has a role.
+
+    Raises:
+        PermissionDenied: It has not.
+    """
+    if role not in caller.roles:
+        raise PermissionDenied(
+            f"{caller.name} may not do this: it needs the role {role}",
+            hint="an operator can add the role in the access file",
         )
 
 
-def _mtime(path: Path) -> int:
+def _only(rules: _Rules, keys: Iterable[str]) -> KnownCaller | None:
+    """The one caller that has these names; None if nobody has."""
+    found = {caller.name: caller for key in keys if (caller := rules.by_key.get(key))}
+    if len(found) > 1:
+        raise _unknown(f"the call's certificate belongs to {' and '.join(sorted(found))}")
+    return next(iter(found.values()), None)
+
+
+def _unknown(message: str) -> NotAuthenticated:
+    return NotAuthenticated(
+        message,
+        hint="send `authorization: Bearer <token>`, or use a certificate of the access file",
+    )
+
+
+def _signature(path: Path) -> _Signature:
     try:
-        return path.stat().st_mtime_ns
+        status = path.stat()
     except OSError as error:
         raise AccessFailed(f"cannot read {path}: {error.strerror}") from error
+    return status.st_mtime_ns, status.st_ino
 
 
 def _read(path: Path) -> _Policy:

@@ -13,6 +13,8 @@ from typing import Protocol
 
 request_id_var: ContextVar[str] = ContextVar("request_id", default="")
 """Written by the interceptor only."""
+caller_name_var: ContextVar[str] = ContextVar("caller_name", default="")
+"""Who calls, by the access file; empty where access is not limited. Written by admission only."""
 trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
 """Trace that the call belongs to, 32 hex digits; empty if nobody keeps it. Written by tracing."""
 traceparent_var: ContextVar[str] = ContextVar("traceparent", default="")

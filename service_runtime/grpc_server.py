@@ -96,7 +96,7 @@ class Server:
         self._stopped: bool | None = None
         self.failure = ""
         self._pools = Pools(config.workers())
-        access = _open_access(config, self._service_names, roles or {})
+        access = _open_access(config, self._service_names, roles or {}, self.metrics)
         self._calls = CallInterceptor(
             name, config, self.metrics, self._pools, access, subject_field
         )
@@ -272,7 +272,10 @@ def _files(config: ServiceConfig) -> TlsFiles:
 
 
 def _open_access(
-    config: ServiceConfig, service_names: Sequence[str], roles: Mapping[str, Role]
+    config: ServiceConfig,
+    service_names: Sequence[str],
+    roles: Mapping[str, Role],
+    metrics: Metrics,
 ) -> Access | None:
     """Who may call what; None where everybody may."""
     if config.access_file is None:
@@ -280,7 +283,10 @@ def _open_access(
     named = {
         f"/{service}/{method}": role for service in service_names for method, role in roles.items()
     }
-    return Access(config.access_file, named)
+    refusals = metrics.counter(
+        "access_file_refusals", "Looks at a changed access file that could not be used."
+    )
+    return Access(config.access_file, named, on_refused=refusals.inc)
 
 
 def run_service(

@@ -1,11 +1,12 @@
 """
 What happens around every call of a service, in one interceptor because each costs time.
 
-In order: refuse when warming up or overloaded; request id; deadline budget; may the caller do this;
-constraints of the request (protovalidate); the call; error to status; metrics; one log line. Only
-calls with one request and one answer are dressed so; health, reflection and channelz get threads of
-their own and are neither logged nor counted; where access is limited, the latter two are for
-operators. What operators do is also written to the audit log (`audit.recorded`).
+In order: refuse when warming up or overloaded, or when nobody known calls; request id; deadline
+budget; may the caller do this; constraints of the request (protovalidate); the call; its answer in
+bytes, if a message may have so many; error to status; metrics; one log line. Only calls with one
+request and one answer are dressed so, and no others are served but health, reflection and channelz:
+these get threads of their own and are neither logged nor counted; where access is limited, the
+latter two are for operators. What operators do is also written to the audit log (`audit.recorded`).
 
 Metrics (with the service's name in front): `requests_total{method,code}`,
 `request_seconds{method}`, `queue_seconds`, `requests_in_flight`, `requests_waiting`,
@@ -13,19 +14,19 @@ Metrics (with the service's name in front): `requests_total{method,code}`,
 """
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from itertools import count
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from service_runtime.access import FORWARDED_KEY, TOKEN_KEY, Access, Credentials, Role
+from service_runtime.access import Access
+from service_runtime.admission import Admission
 from service_runtime.call_context import (
     Abandoned,
+    caller_name_var,
     caller_var,
     current_request_id,
     deadline_var,
@@ -40,29 +41,30 @@ from service_runtime.config import ServiceConfig
 from service_runtime.errors import (
     CorkboardError,
     DeadlineExceeded,
+    Exhausted,
     Internal,
     InvalidRequest,
 )
 from service_runtime.grpc_client import REQUEST_ID_KEY
-from service_runtime.grpc_errors import to_status
+from service_runtime.grpc_errors import FAMILIES, family, to_status
+from service_runtime.handlers import (
+    UNREADABLE,
+    Behavior,
+    Handler,
+    guarded,
+    on_pool,
+    with_behavior,
+)
 from service_runtime.refusals import Reason, Refusals
+from service_runtime.request_ids import RequestIds
 from service_runtime.telemetry import Metrics, audit, logger
-from service_runtime.tracing import TRACE_ID_KEY, TRACEPARENT_KEY, Tracing
+from service_runtime.tracing import TRACE_ID_KEY, Tracing
 from service_runtime.validation import check
-from service_runtime.worker_pool import Pools, WorkerPool
+from service_runtime.worker_pool import Pools
 
 __all__ = ["CallInterceptor", "current_request_id", "remaining_seconds"]
 
-REQUEST_ID_CHARS_MAX = 128
-
-_UNREADABLE = object()
-"""Stands for a request that could not be decoded."""
-
 _arrival_var: ContextVar[float] = ContextVar("arrival")
-
-Behavior = Callable[[Any, grpc.ServicerContext], Any]
-Handler = Any
-"""A grpc.RpcMethodHandler: generic in the published types, not so at run time."""
 
 
 class _Dressed(NamedTuple):
@@ -99,7 +101,6 @@ class CallInterceptor(grpc.ServerInterceptor):
         self.is_ready = False
         self.tracing = Tracing(config, name)
         self._subject_field = subject_field
-        self._access = access
         self._name = name
         self._config = config
         self._pools = pools
@@ -108,8 +109,7 @@ class CallInterceptor(grpc.ServerInterceptor):
             lines_per_second_max=config.log_lines_per_second_max, subject_field=subject_field
         )
         self._log = logger("call").bind()
-        self._boot = os.urandom(6).hex()
-        self._numbers = count()
+        self._ids = RequestIds()
         self._waiting_count = pools.calls.waiting_count
         self._limit = ConcurrencyLimit(
             config.workers(), config.queue_count_max, config.queue_seconds_max
@@ -117,7 +117,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._metrics = CallMetrics(
             metrics.service, metrics.registry, self._waiting_count, lambda: self._limit.count
         )
-        self._refusals = Refusals(name, self._metrics, self.lines)
+        self._refusals = Refusals(name, self._metrics, self.lines, self._ids)
+        self._admission = self._opened(access)
 
     def intercept_service(
         self,
@@ -142,41 +143,58 @@ class CallInterceptor(grpc.ServerInterceptor):
             if not self._limit.admits(inside):
                 is_most = self._limit.count == self._limit.count_max
                 return dressed.refuse[Reason.QUEUE_FULL if is_most else Reason.OVERLOAD]
+            if self._admission is not None:
+                error = self._admission.turn_away(handler_call_details.invocation_metadata)
+                if error is not None:
+                    return self._refusals.told(method.rpartition("/")[2], error)
         _arrival_var.set(time.monotonic())
         return dressed.serve
+
+    def _opened(self, access: Access | None) -> Admission | None:
+        """What decides over calls; None where everybody may call everything."""
+        if access is None:
+            return None
+        return Admission(
+            access,
+            asks_certificates=self._config.tls_client_ca_file is not None,
+            ids=self._ids,
+            on_refused=self._note_refused,
+        )
 
     def _dress(self, method: str, handler: Handler) -> _Dressed:
         if method.startswith("/grpc."):
             pool = self._pools.health if "/grpc.health." in method else self._pools.admin
-            if self._access is not None and "/grpc.health." not in method:
-                handler = _guarded(handler, self._operators_only)
-            apart = _on_pool(handler, pool)
-            return _Dressed(handler, apart, {})
+            inner = handler
+            if self._admission is not None and "/grpc.health." not in method:
+                handler = guarded(handler, partial(self._operators_only, self._admission, method))
+            return _Dressed(inner, on_pool(handler, pool), {})
         if handler.unary_unary is None:
-            return _Dressed(handler, handler, {})
-        serve = _with_behavior(handler, self._served(method, handler.unary_unary))
+            raise TypeError(f"{method} streams: nothing here would limit, time or log its calls")
+        serve = with_behavior(handler, self._served(method, handler))
         name = method.rpartition("/")[2]
         refuse = {reason: self._refusals.handler(name, reason) for reason in Reason}
         return _Dressed(handler, serve, refuse)
 
-    def _served(self, method: str, behavior: Behavior) -> Behavior:
+    def _served(self, method: str, handler: Handler) -> Behavior:
         """The behavior with everything around it; the hot path of every service."""
-        name, metrics, access = method.rpartition("/")[2], self._metrics, self._access
-        is_audited = access is not None and access.needs(method) is Role.OPERATOR
+        behavior, serialize = handler.unary_unary, handler.response_serializer
+        name, metrics, admission = method.rpartition("/")[2], self._metrics, self._admission
+        is_audited = admission is not None and admission.is_audited(method)
+        bytes_max = self._config.request_bytes_max
 
         def serve(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.monotonic()
             waited = started - _arrival_var.get(started)
             peer = context.peer()
             metrics.begin()
-            error = caller = ""
+            error = ""
             try:
                 self._begin(method, context, waited)
-                if access is not None:
-                    caller = access.admit(method, _credentials(context), _count(request))
+                if admission is not None:
+                    admission.admit(method, context, _count(request))
                 _check_readable(request, name)
                 check(request)
-                return behavior(request, context)
+                return _fitting(serialize(behavior(request, context)), bytes_max)
             except Exception as exception:
                 error = self._fail(name, exception, context)
                 raise
@@ -190,16 +208,14 @@ class CallInterceptor(grpc.ServerInterceptor):
                 ids = request_id_var.get(), error, trace_id_var.get(), self._subject(request)
                 self.lines.add(CallNote(time.time(), name, code, seconds, waited, peer, *ids))
                 self.tracing.end(code, error if code in OWN_FAULTS else "")
-                if is_audited:
-                    audit(name, caller=caller, code=code)
+                if is_audited and caller_name_var.get():
+                    audit(name, code=code)
 
         return serve
 
     def _begin(self, method: str, context: grpc.ServicerContext, waited_s: float) -> None:
         """Give the call its request id, its trace and its time budget."""
-        request_id, traceparent = _ids(context)
-        if not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:  # gRPC itself lets only ASCII pass
-            request_id = f"{self._boot}{next(self._numbers):x}"
+        request_id, traceparent = self._ids.of(context.invocation_metadata())
         request_id_var.set(request_id)
         self.tracing.begin(method, traceparent, waited_s=waited_s, request_id=request_id)
         context.set_trailing_metadata(_trailers())
@@ -237,13 +253,22 @@ class CallInterceptor(grpc.ServerInterceptor):
         except AttributeError:
             return ""
 
-    def _operators_only(self, context: grpc.ServicerContext) -> None:
+    def _operators_only(
+        self, admission: Admission, method: str, context: grpc.ServicerContext
+    ) -> None:
         """Abort a call of reflection or channelz that does not come from an operator."""
-        assert self._access is not None
         try:
-            self._access.admit_role(Role.OPERATOR, _credentials(context))
+            admission.operators_only(method, context)
         except CorkboardError as error:
-            context.abort_with_status(to_status(error, domain=self._name))
+            status: Any = to_status(error, domain=self._name, request_id=current_request_id())
+            context.abort_with_status(status)
+
+    def _note_refused(
+        self, name: str, error: CorkboardError, context: grpc.ServicerContext
+    ) -> None:
+        """A line for a call of reflection or channelz that was refused."""
+        code, ids = FAMILIES[family(error)].name, (current_request_id(), str(error))
+        self.lines.add(CallNote(time.time(), name, code, 0.0, 0.0, context.peer(), *ids))
 
 
 def _count(request: Any) -> int:
@@ -252,24 +277,13 @@ def _count(request: Any) -> int:
 
 
 def _check_readable(request: Any, method: str) -> None:
-    """Refuse what could not be decoded (see `_tolerant`)."""
-    if request is _UNREADABLE:
+    """Refuse what could not be decoded (see `handlers`)."""
+    if request is UNREADABLE:
         raise InvalidRequest(
             f"these bytes are no {method}Request",
             hint="use the contract of this version: protos/ or reflection",
             reason="UNREADABLE",
         )
-
-
-def _ids(context: grpc.ServicerContext) -> tuple[str, str]:
-    """Request id and traceparent as the caller sent them; "" for one that it did not send."""
-    request_id = traceparent = ""
-    for key, value in context.invocation_metadata():
-        if key == REQUEST_ID_KEY:
-            request_id = value if isinstance(value, str) else ""
-        elif key == TRACEPARENT_KEY:
-            traceparent = value if isinstance(value, str) else ""
-    return request_id, traceparent
 
 
 def _trailers() -> tuple[tuple[str, str], ...]:
@@ -279,34 +293,15 @@ def _trailers() -> tuple[tuple[str, str], ...]:
     return (request_id, (TRACE_ID_KEY, trace_id)) if trace_id else (request_id,)
 
 
-def _credentials(context: grpc.ServicerContext) -> Credentials:
-    """What a call brings along to say who calls."""
-    token = forwarded = ""
-    for key, value in context.invocation_metadata():
-        if key == TOKEN_KEY and isinstance(value, str) and value.lower().startswith("bearer "):
-            token = value[7:].strip()
-        elif key == FORWARDED_KEY and isinstance(value, str):
-            forwarded = value
-    auth: Mapping[str, Sequence[bytes]] = context.auth_context()  # type: ignore[assignment]
-    names = [*auth.get("spiffe_id", ()), *auth.get("x509_subject_alternative_name", ())]
-    commons = [b"cn:" + name for name in auth.get("x509_common_name", ())]
-    identities = dict.fromkeys(name.decode("utf-8", "replace") for name in (*names, *commons))
-    return Credentials(tuple(identities), token, forwarded)
-
-
-def _guarded(handler: Handler, guard: Callable[[grpc.ServicerContext], None]) -> Handler:
-    """The same handler behind a guard that aborts."""
-    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
-        behavior = getattr(handler, kind)
-        if behavior is not None:
-
-            def guarded(request: Any, context: grpc.ServicerContext, *, to: Any = behavior) -> Any:
-                guard(context)
-                return to(request, context)
-
-            make = getattr(grpc, f"{kind}_rpc_method_handler")
-            return make(guarded, handler.request_deserializer, handler.response_serializer)
-    return handler
+def _fitting(answer: bytes, bytes_max: int) -> bytes:
+    """The answer, if a message may have so many bytes: gRPC would refuse it after all was told."""
+    if len(answer) <= bytes_max:
+        return answer
+    raise Exhausted(
+        f"the answer has {len(answer)} bytes, more than the {bytes_max} of a message",
+        hint="ask for fewer at a time, or raise request_bytes_max on both sides",
+        reason="ANSWER_TOO_LARGE",
+    )
 
 
 def _final_code(context: grpc.ServicerContext) -> str:
@@ -326,43 +321,3 @@ def _code(context: grpc.ServicerContext) -> str:
 def _state(context: Any) -> Any:
     """The same context; its getters code() and details() are missing from the published types."""
     return context
-
-
-def _with_behavior(handler: Handler, behavior: Behavior) -> Handler:
-    return grpc.unary_unary_rpc_method_handler(
-        behavior, _tolerant(handler.request_deserializer), handler.response_serializer
-    )
-
-
-def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The same, but a mark for bytes that are no message: gRPC would answer those INTERNAL."""
-
-    def tolerant(content: bytes) -> Any:
-        try:
-            return deserialize(content)
-        except DecodeError:
-            return _UNREADABLE
-
-    return tolerant
-
-
-def _on_pool(handler: Handler, pool: WorkerPool) -> Handler:
-    """The same handler, served by *pool* instead of the server's own threads."""
-    for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
-        behavior = getattr(handler, kind)
-        if behavior is not None:
-            make = getattr(grpc, f"{kind}_rpc_method_handler")
-            moved = _moved(behavior, pool)
-            made: Handler = make(moved, handler.request_deserializer, handler.response_serializer)
-            return made
-    return handler
-
-
-def _moved(behavior: Callable[..., Any], pool: WorkerPool) -> Callable[..., Any]:
-    def moved(*arguments: Any, **named: Any) -> Any:
-        return behavior(*arguments, **named)
-
-    # gRPC's only way to say which pool, and (for health's Watch) that no thread is held.
-    is_non_blocking = getattr(behavior, "experimental_non_blocking", False)
-    vars(moved).update(experimental_thread_pool=pool, experimental_non_blocking=is_non_blocking)
-    return moved

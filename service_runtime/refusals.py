@@ -3,22 +3,26 @@ Saying no before a call begins: the server is full, or not serving.
 
 Under overload most calls end here, so what a refusal costs is taken from those that are served. It
 is said in gRPC's own thread, from a status made beforehand, without reading the request: about a
-third of what the way through a thread pool costs.
+third of what the way through a thread pool costs. A caller that the access file does not let in is
+refused here too, where that is known so early (see `admission`).
 """
 
 import random
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
-from itertools import cycle
-from typing import Any
+from itertools import cycle, repeat
+from typing import Any, Final
 
 import grpc
 
 from service_runtime.call_log import CallLog, CallNote
 from service_runtime.call_metrics import CallMetrics
 from service_runtime.errors import CorkboardError, Exhausted, Unavailable
+from service_runtime.grpc_client import REQUEST_ID_KEY
 from service_runtime.grpc_errors import to_status
+from service_runtime.request_ids import RequestIds
 
 RETRY_AFTER_SECONDS = 1.0
 """What callers refused for overload are told to wait, on average. Guess."""
@@ -45,11 +49,14 @@ class Refusals:
         name: Of the service, domain of its errors.
         metrics: Where refusals are counted.
         lines: The log, which has them like other calls.
+        ids: Names them, as it does other calls.
     """
 
-    def __init__(self, name: str, metrics: CallMetrics, lines: CallLog) -> None:
+    def __init__(self, name: str, metrics: CallMetrics, lines: CallLog, ids: RequestIds) -> None:
+        self._name = name
         self._metrics = metrics
         self._lines = lines
+        self._ids = ids
         for reason in Reason:
             metrics.expect(reason)
         spread = random.Random(0)
@@ -72,18 +79,34 @@ class Refusals:
             method: Bare name.
             reason: Why.
         """
-        statuses, metrics, pool = self._statuses[reason], self._metrics, _InPlace()
-        lines, why = self._lines, f"refused: {reason.value}"
+        return self._handler(method, self._statuses[reason], f"refused: {reason.value}", reason)
+
+    def told(self, method: str, error: CorkboardError) -> Any:
+        """
+        The same for a call that may not come in, whatever the load.
+
+        Args:
+            method: Bare name.
+            error: Why not.
+        """
+        return self._handler(method, repeat(to_status(error, domain=self._name)), str(error))
+
+    def _handler(
+        self, method: str, statuses: Iterator[grpc.Status], why: str, reason: str = ""
+    ) -> Any:
+        metrics, lines, ids = self._metrics, self._lines, self._ids
 
         def refuse(_: object, context: grpc.ServicerContext) -> None:
             status: Any = next(statuses)
-            metrics.refuse(method, status.code.name, reason)
-            peer = context.peer()
-            lines.add(CallNote(time.time(), method, status.code.name, 0.0, 0.0, peer, "", why))
-            context.abort_with_status(status)
+            code, peer = status.code.name, context.peer()
+            request_id = ids.of(context.invocation_metadata())[0]
+            metrics.refuse(method, code, reason)
+            lines.add(CallNote(time.time(), method, code, 0.0, 0.0, peer, request_id, why))
+            named = (*status.trailing_metadata, (REQUEST_ID_KEY, request_id))
+            context.abort_with_status(status._replace(trailing_metadata=named))
 
         # gRPC's only way to say who runs it.
-        vars(refuse).update(experimental_thread_pool=pool)
+        vars(refuse).update(experimental_thread_pool=_IN_PLACE)
         # To a method that takes a stream, gRPC hands the request unread.
         return grpc.stream_unary_rpc_method_handler(refuse)
 
@@ -95,3 +118,6 @@ class _InPlace(ThreadPoolExecutor):
         done: Future[Any] = Future()
         done.set_result(work(*arguments, **named))
         return done
+
+
+_IN_PLACE: Final = _InPlace()

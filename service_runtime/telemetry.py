@@ -35,7 +35,7 @@ from prometheus_client import (
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from service_runtime.audit_trail import AuditTrail
-from service_runtime.call_context import request_id_var, trace_id_var
+from service_runtime.call_context import caller_name_var, request_id_var, trace_id_var
 from service_runtime.errors import BindFailed
 
 SECONDS_BUCKETS = (
@@ -84,13 +84,16 @@ def audit(action: str, **facts: object) -> None:
     """
     Write a line of the audit log: who did what that takes something back or changes the rules.
 
-    It goes into the log, and into the data root once `keep_audit` was called.
+    It goes into the log, and into the data root once `keep_audit` was called. Inside of a call it
+    says which one and, where access is limited, whose.
 
     Args:
         action: What was done: a method's name, `import`, `publish`, `roll_back`.
-        facts: Who (`caller`), to what, with which result; never names of users, see `hashed`.
+        facts: To what, with which result; never names of users, see `hashed`.
     """
     facts["request_id"] = request_id_var.get()
+    if caller := caller_name_var.get():
+        facts.setdefault("caller", caller)
     logger("audit").warning("audit.recorded", action=action, **facts)
     for trail in _trails:
         try:

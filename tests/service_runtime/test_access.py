@@ -1,5 +1,6 @@
 """Who may call what: deny by default, roles, identities, tokens, rates, and a file that changes."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,10 +17,20 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from service_runtime.access import Access, AccessFailed, Credentials, Role
 from service_runtime.errors import Exhausted, NotAuthenticated, PermissionDenied
 from service_runtime.grpc_client import call, open_channel
-from service_runtime.telemetry import configure_logging
+from service_runtime.grpc_server import Server
+from service_runtime.telemetry import audit, configure_logging
 from service_runtime.tls import TlsFiles
 from tests.service_runtime.certificates import Authority
-from tests.service_runtime.echo import METHOD, Echo, echo_method, make_server
+from tests.service_runtime.echo import (
+    METHOD,
+    SERVICE,
+    Echo,
+    Gate,
+    echo_method,
+    make_config,
+    make_server,
+    serving,
+)
 
 RANKING = "spiffe://corkboard/ranking"
 
@@ -110,6 +121,54 @@ def test_forwarded_identity_counts_only_where_it_is_trusted(path: Path) -> None:
         access.admit("/s/Get", Credentials(forwarded=f"URI={RANKING},By=a;URI=spiffe://evil"))
 
 
+def test_a_subject_cannot_speak_for_another(path: Path) -> None:
+    """What a certificate's subject quotes is no identity; several identities are nobody's."""
+    path.write_text("trust_forwarded_identity = true\n" + FILE)
+    access = Access(path, ROLES)
+    for forwarded in (
+        f'Hash=a;Subject="CN=x,OU=y;URI={RANKING}";URI=spiffe://evil',
+        f"Hash=a;URI=spiffe://evil;URI={RANKING}",
+    ):
+        with pytest.raises(NotAuthenticated):
+            access.admit("/s/Get", Credentials(forwarded=forwarded))
+
+
+def test_a_certificate_of_two_callers_is_of_none(path: Path) -> None:
+    """Names of one caller may be several; of two callers nobody knows which one calls."""
+    path.write_text(FILE + '[callers.other]\nidentities = ["cn:other"]\nroles = ["reader"]\n')
+    access = Access(path, ROLES)
+
+    assert access.admit("/s/Get", Credentials((RANKING, "cn:ranking"))) == "ranking"
+    with pytest.raises(NotAuthenticated, match="other and ranking"):
+        access.admit("/s/Get", Credentials((RANKING, "cn:other")))
+
+
+def test_a_call_meets_one_reading_of_the_file(path: Path) -> None:
+    """A file that changes while a call is looked at decides over the next one, not over half."""
+    clock = Hand()
+    access = Access(path, ROLES, clock=clock)
+
+    class Interrupted(str):
+        """A name whose first look-up is interrupted by another call, after the file changed."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            if clock.now == 0.0:
+                clock.now = 10.0
+                path.write_text(FILE.replace('"cn:ranking"', '"cn:renamed"'))
+                os.utime(path, ns=(1, 1))
+                access.admit("/s/Get", Credentials(token="secret"))
+            return str.__hash__(self)
+
+        def __eq__(self, other: object) -> bool:
+            return str.__eq__(self, other)
+
+    assert access.admit("/s/Get", Credentials((Interrupted("cn:ranking"),))) == "ranking"
+    with pytest.raises(NotAuthenticated):
+        access.admit("/s/Get", Credentials(("cn:ranking",)))
+
+
 def test_rate_limit_refuses_with_the_time_to_wait(path: Path) -> None:
     """Two calls a second: the third at once is refused, half a second later one more may come."""
     clock = Hand()
@@ -162,6 +221,35 @@ def test_changed_file_decides_soon_and_a_bad_one_never(path: Path) -> None:
 
     assert allowed == "ops"
     assert access.admit("/s/Get", Credentials(token="root")) == "ops"
+
+
+def test_a_file_that_was_refused_is_tried_again(path: Path) -> None:
+    """One that is mended within the same instant, or made readable, counts; faults are counted."""
+    clock, refused = Hand(), []
+    access = Access(path, ROLES, clock=clock, on_refused=lambda: refused.append(clock.now))
+    for clock.now, text in ((10.0, "callers = 7"), (20.0, FILE)):
+        path.write_text(text.replace('roles = ["operator"]', 'roles = ["operator", "reader"]'))
+        os.utime(path, ns=(7, 7))
+        access.admit("/s/Get", Credentials(("cn:ranking",)))
+
+    assert access.admit("/s/Get", Credentials(token="root")) == "ops"
+    assert refused == [10.0]
+
+
+def test_a_change_of_others_gives_nobody_new_calls(path: Path) -> None:
+    """Whoever used up its calls stays so when the file changes; a new rate begins anew."""
+    clock, shop = Hand(), Credentials(token="secret")
+    access = Access(path, ROLES, clock=clock)
+    access.admit("/s/Get", shop, count=1_000)
+    for clock.now, rate in ((10.0, 2), (20.0, 3)):
+        path.write_text(FILE.replace("_max = 2", f"_max = {rate}"))
+        os.utime(path, ns=(1, rate))
+        access.admit("/s/Get", Credentials(("cn:ranking",)))  # looks at the file
+        if rate == 2:
+            with pytest.raises(Exhausted):
+                access.admit("/s/Get", shop)
+
+    assert access.admit("/s/Get", shop) == "shop"
 
 
 @pytest.mark.parametrize(
@@ -255,20 +343,152 @@ def test_health_is_for_all_and_reflection_for_operators(secured: tuple[int, Auth
     assert told[0].list_services_response.service
 
 
-def test_what_operators_do_is_audited(path: Path) -> None:
+def audited(lines: io.BytesIO) -> list[tuple[str, str, str]]:
+    """Action, caller and code of every line of the audit log."""
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    return [
+        (line["action"], line.get("caller", ""), line.get("code", ""))
+        for line in told
+        if line["event"] == "audit.recorded"
+    ]
+
+
+@pytest.fixture
+def lines() -> Iterator[io.BytesIO]:
+    """The log."""
+    stream = io.BytesIO()
+    configure_logging("info", "echo", stream=stream)
+    yield stream
+    configure_logging("warning", "tests")
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """Metadata with a token."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+def test_what_operators_do_is_audited(path: Path, lines: io.BytesIO) -> None:
     """An operator's call leaves a line with caller, method and result; a reader's does not."""
-    lines = io.BytesIO()
-    configure_logging("info", "echo", stream=lines)
     for role, token in ((Role.OPERATOR, "root"), (Role.READER, "secret")):
-        server = make_server(roles={"Echo": role}, access_file=path)
-        server.start()
-        with open_channel(f"localhost:{server.port}", attempts_max=1) as channel:
-            shown = (("authorization", f"Bearer {token}"),)
-            call(echo_method(channel), Echo(text="x"), timeout_s=5, metadata=shown)
+        with serving(roles={"Echo": role}, access_file=path) as (_, method):
+            call(method, Echo(text="x"), timeout_s=5, metadata=bearer(token))
+
+    assert audited(lines) == [("Echo", "ops", "OK")]
+
+
+def test_who_tried_what_is_for_operators_is_named(path: Path, lines: io.BytesIO) -> None:
+    """A known caller without the role is in the audit log; a stranger only among the calls."""
+    with serving(roles={"Echo": Role.OPERATOR}, access_file=path) as (_, method):
+        with pytest.raises(PermissionDenied):
+            call(method, Echo(text="x"), timeout_s=5, metadata=bearer("secret"))
+        with pytest.raises(NotAuthenticated):
+            call(method, Echo(text="x"), timeout_s=5, metadata=bearer("guess"))
+
+    assert audited(lines) == [("Echo", "shop", "PERMISSION_DENIED")]
+    assert b'"code":"UNAUTHENTICATED"' in lines.getvalue()
+
+
+def test_what_a_service_audits_names_the_caller(path: Path, lines: io.BytesIO) -> None:
+    """Also where no operator is needed, and without the service's help."""
+
+    def behavior(request: Any, _: grpc.ServicerContext) -> Any:
+        audit("Merged")
+        return request
+
+    with serving(behavior, roles={"Echo": Role.WRITER}, access_file=path) as (_, method):
+        call(method, Echo(text="x"), timeout_s=5, metadata=bearer("secret"))
+
+    assert audited(lines) == [("Merged", "shop", "")]
+
+
+def test_looking_into_the_machine_is_audited(path: Path, lines: io.BytesIO) -> None:
+    """Reflection: an operator, a reader who tries, and a stranger, who is only in the log."""
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    with (
+        serving(roles={"Echo": Role.READER}, access_file=path) as (server, _),
+        open_channel(f"127.0.0.1:{server.port}", attempts_max=1) as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        for token in ("root", "secret", "guess"):
+            sent = (*bearer(token), ("x-request-id", f"of-{token}"))
+            with contextlib.suppress(grpc.RpcError):
+                list(stub.ServerReflectionInfo(iter([question]), timeout=5, metadata=sent))
+
+    assert audited(lines) == [
+        ("ServerReflectionInfo", "ops", "OK"),
+        ("ServerReflectionInfo", "shop", "PERMISSION_DENIED"),
+    ]
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    refused = [line for line in told if line["event"] == "call.finished"]
+    assert [(line["code"], line["request_id"]) for line in refused] == [
+        ("PERMISSION_DENIED", "of-secret"),
+        ("UNAUTHENTICATED", "of-guess"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token", "error"), [("", NotAuthenticated), ("guess", NotAuthenticated), ("secret", Exhausted)]
+)
+def test_who_may_not_call_takes_no_place_in_the_queue(
+    path: Path, token: str, error: type[Exception], lines: io.BytesIO
+) -> None:
+    """With the worker busy, strangers and callers beyond their rate hear so at once."""
+    gate = Gate()
+    path.write_text(FILE.replace("_max = 2", "_max = 1"))
+    with serving(gate, worker_count=1, roles={"Echo": Role.READER}, access_file=path) as (
+        server,
+        method,
+    ):
+        held = method.future(Echo(text="x"), timeout=30, metadata=bearer("secret"))
+        gate.wait_entered()
+        sent = (*(bearer(token) if token else ()), ("x-request-id", "abc"))
+        with pytest.raises(error) as refused:
+            call(method, Echo(text="x"), timeout_s=5, metadata=sent)
+        page = server.metrics.text()
+        gate.open()
+        assert held.result().text == "x"
+
+    assert "echo_requests_waiting 0.0" in page
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    (line,) = [line for line in told if line.get("request_id") == "abc"]
+    assert line["error"] == str(refused.value)
+    assert f'echo_requests_total{{code="{line["code"]}",method="Echo"}} 1.0' in page
+
+
+def test_a_refused_access_file_shows_in_the_metrics(path: Path) -> None:
+    """There is something to ring at while the old rules go on deciding."""
+    with serving(roles={"Echo": Role.READER}, access_file=path) as (server, _):
+        assert "echo_access_file_refusals_total 0.0" in server.metrics.text()
+
+
+def test_a_method_that_streams_is_never_served(path: Path) -> None:
+    """Nothing would ask who calls it: its first call fails, whoever makes it."""
+
+    def behavior(request: Any, _: grpc.ServicerContext) -> Iterator[Any]:
+        yield request
+
+    def add(server: grpc.Server) -> None:
+        handler = grpc.unary_stream_rpc_method_handler(
+            behavior, Echo.FromString, Echo.SerializeToString
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"Echo": handler}),)
+        )
+
+    server = Server(
+        make_config(access_file=path),
+        name="echo",
+        add_services=add,
+        service_names=[SERVICE],
+        roles={"Echo": Role.READER},
+    )
+    server.start()
+    try:
+        with open_channel(f"127.0.0.1:{server.port}", attempts_max=1) as channel:
+            stream = channel.unary_stream(METHOD, Echo.SerializeToString, Echo.FromString)
+            with pytest.raises(grpc.RpcError) as refused:
+                list(stream(Echo(text="x"), timeout=5, metadata=bearer("secret")))
+    finally:
         server.stop(0)
 
-    told = [json.loads(line) for line in lines.getvalue().splitlines()]
-    audited = [line for line in told if line["event"] == "audit.recorded"]
-    assert [(line["action"], line["caller"], line["code"]) for line in audited] == [
-        (METHOD.rpartition("/")[2], "ops", "OK")
-    ]
+    assert refused.value.code() is grpc.StatusCode.UNKNOWN

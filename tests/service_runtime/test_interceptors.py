@@ -311,6 +311,59 @@ def test_refusal_says_when_to_come_again() -> None:
     assert caught.value.retry_after_s > 0
 
 
+def test_refusal_has_a_request_id_like_any_call(log: io.BytesIO) -> None:
+    """The caller's own, or a new one: in the line and in the trailers."""
+    gate, ids = Gate(), []
+
+    with serving(gate, worker_count=1, queue_count_max=0) as (_, method):
+        held = method.future(Echo(text="x"), timeout=30)
+        gate.wait_entered()
+        for sent in ((("x-request-id", "abc"),), ()):
+            refused = method.future(Echo(text="x"), timeout=30, metadata=sent)
+            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            ids.append(dict(refused.trailing_metadata())["x-request-id"])
+        gate.open()
+        held.result()
+
+    assert ids[0] == "abc"
+    assert re.fullmatch(r"[0-9a-f]{13,}", ids[1])
+    lines = [line for line in call_lines(log) if line["code"] == "RESOURCE_EXHAUSTED"]
+    assert [line["request_id"] for line in lines] == ids
+
+
+def test_answer_above_the_limit_is_told_as_what_it_is(log: io.BytesIO) -> None:
+    """Caller, log and metrics all hear that the answer is too large, and what to do."""
+    large = Echo(text="x", children=[Echo(text="y" * 100) for _ in range(100)])
+
+    def behavior(request: Any, _: grpc.ServicerContext) -> Any:
+        return large if request.text == "large" else request
+
+    with serving(behavior, request_bytes_max=4096) as (server, method):
+        with pytest.raises(Exhausted, match="request_bytes_max on both sides") as caught:
+            call(method, Echo(text="large"), timeout_s=30)
+        future = method.future(Echo(text="large"), timeout=30, metadata=(("x-request-id", "abc"),))
+        assert future.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        trailers = dict(future.trailing_metadata())
+        after = call(method, Echo(text="x"), timeout_s=30)
+        page = server.metrics.text()
+
+    assert caught.value.reason == "ANSWER_TOO_LARGE"
+    assert trailers["x-request-id"] == "abc"
+    assert after.text == "x"
+    assert 'echo_requests_total{code="RESOURCE_EXHAUSTED",method="Echo"} 2.0' in page
+    assert [line["code"] for line in call_lines(log)] == ["RESOURCE_EXHAUSTED"] * 2 + ["OK"]
+
+
+def test_answer_of_just_the_limit_is_sent() -> None:
+    """The bound is the channel's: so many bytes still pass."""
+    exact = Echo(text="x", children=[Echo(text="y" * 99) for _ in range(39)])
+    exact.children.add(text="y" * (4096 - exact.ByteSize() - 4))
+    assert exact.ByteSize() == 4096
+
+    with serving(lambda _, __: exact, request_bytes_max=4096) as (_, method):
+        assert method(Echo(text="x"), timeout=30) == exact
+
+
 def test_server_that_warms_up_refuses_calls() -> None:
     """Until it is ready a server says UNAVAILABLE, so that clients turn to another."""
     server = make_server(warm_up=(may_end := threading.Event()).wait)
