@@ -1,10 +1,13 @@
-"""Callers without gRPC: the published gateway configuration, in a real Envoy, on real services."""
+"""Callers without gRPC: the published gateway, in a real Envoy, on real services."""
 
 import http.client
 import json
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +16,113 @@ import yaml
 
 from corkboard.stack import Stack
 from tests.integration.world import copy_of_root, make_stack
+from tests.k8s.json_gateway import (
+    NAME,
+    Gateway,
+    addresses_of,
+    endpoint_of,
+    gateway_of,
+    rendered_with,
+)
 from tests.mesh.proxy import free_port, running
 
-ROOT = Path(__file__).parents[2]
+RECOMMEND = "corkboard.ranking.v1.RankingService/RecommendPins"
+PROFILE = "corkboard.profile.v1.ProfileService"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Free ones, for what has fixed ones in a pod."""
+
+    http: int
+    metrics: int
+    admin: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway in front of three services on the tiny world."""
+
+    ports: Ports
+    published: Gateway
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the gateway in front of three services on the tiny world."""
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """What the component renders; only addresses are those of this machine."""
     folder = tmp_path_factory.mktemp("gateway")
-    subprocess.run(["make", "--silent", "descriptors", f"OUT={folder}"], cwd=ROOT, check=True)
-    admin_port, port = free_port(), free_port()
+    found = rendered_with(folder, "single-node", NAME)
+    published = gateway_of(found)
+    (folder / "corkboard.binpb").write_bytes(published.descriptors)
+    ports = Ports(free_port(), free_port(), free_port())
     with make_stack(copy_of_root(folder)) as stack:
-        config = configuration(stack, folder / "corkboard.binpb", port=port, admin_port=admin_port)
-        with running(config, folder, admin_port=admin_port):
-            yield f"http://127.0.0.1:{port}"
+        config = here(published, folder, ports, targets(stack, addresses_of(found)))
+        with running(config, folder, admin_port=ports.admin):
+            yield Running(ports, published)
 
 
-def configuration(stack: Stack, descriptors: Path, *, port: int, admin_port: int) -> dict[str, Any]:
-    """What is published, with the addresses of this test; nothing else is changed."""
-    text = (ROOT / "k8s" / "json-gateway" / "envoy.yaml").read_text()
-    config: dict[str, Any] = yaml.safe_load(
-        text.replace("/etc/envoy/corkboard.binpb", str(descriptors))
-    )
-    config["admin"]["address"]["socket_address"]["port_value"] = admin_port
-    listener = config["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
+def targets(stack: Stack, services: dict[str, str]) -> dict[str, str]:
+    """Where the Service of each published address is served here."""
+    return {at: stack.targets[name.replace("-", "_")] for at, name in services.items()}
+
+
+def here(
+    published: Gateway, folder: Path, ports: Ports, services: dict[str, str]
+) -> dict[str, Any]:
+    """The published configuration with the addresses of this test; nothing else is changed.
+
+    An address that is no rendered Service's is a KeyError.
+    """
+    config: dict[str, Any] = yaml.safe_load(published.text.replace(published.place, str(folder)))
+    config["admin"]["address"]["socket_address"]["port_value"] = ports.admin
+    free = {"json": ports.http, "metrics": ports.metrics}
+    for listener in config["static_resources"]["listeners"]:
+        listener["address"]["socket_address"] = {
+            "address": "127.0.0.1",
+            "port_value": free[listener["name"]],
+        }
     for cluster in config["static_resources"]["clusters"]:
-        host, _, number = stack.targets[cluster["name"].replace("-", "_")].rpartition(":")
-        address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"][
-            "address"
-        ]
-        address["socket_address"] = {"address": host, "port_value": int(number)}
+        at = endpoint_of(cluster)
+        if cluster["name"] == "admin":
+            at["port_value"] = ports.admin
+            continue
+        host, _, port = services[f"{at['address']}:{at['port_value']}"].rpartition(":")
+        at.update(address=host, port_value=int(port))
     return config
 
 
-def post(address: str, method: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of a call; {} where the answer is no JSON."""
-    host = address.removeprefix("http://")
-    with closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+@dataclass(frozen=True)
+class Answer:
+    """Of an HTTP request; `body` is {} where it is no JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def ask(port: int, path: str, body: object = None, *, method: str = "POST", **more: str) -> Answer:
+    """Send JSON, with more headers."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         headers = {"content-type": "application/json"}
-        connection.request("POST", f"/{method}", json.dumps(body), headers)
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
+        connection.request(method, f"/{path}", json.dumps(body or {}), headers)
         answer = connection.getresponse()
         content = answer.read()
-    return answer.status, json.loads(content) if content.startswith(b"{") else {}
+    told = json.loads(content) if content.startswith(b"{") else {}
+    return Answer(answer.status, {name.lower(): it for name, it in answer.getheaders()}, told)
 
 
-def test_a_recommendation_comes_as_json(gateway: str) -> None:
+def test_a_recommendation_comes_as_json(gateway: Running) -> None:
     """Fields bear the names of the contract."""
-    status, answer = post(
-        gateway, "corkboard.ranking.v1.RankingService/RecommendPins", {"user_id": "ana", "limit": 5}
-    )
+    answer = ask(gateway.ports.http, RECOMMEND, {"user_id": "ana", "limit": 5})
 
-    assert status == 200
-    assert len(answer["pins"]) == 5
-    assert answer["pins"][0]["sources"]
-    assert answer["list_id"]
+    assert answer.status == 200
+    assert len(answer.body["pins"]) == 5
+    assert answer.body["pins"][0]["sources"]
+    assert answer.body["list_id"]
 
 
-def test_an_action_recorded_as_json_is_in_the_profile(gateway: str) -> None:
+def test_an_action_recorded_as_json_is_in_the_profile(gateway: Running) -> None:
     """Writes work, too; enums by their names."""
     action = {
         "action_id": "json-1",
@@ -79,37 +130,114 @@ def test_an_action_recorded_as_json_is_in_the_profile(gateway: str) -> None:
         "pin_id": "typography-1",
         "action_type": "ACTION_TYPE_SAVE",
     }
-    service = "corkboard.profile.v1.ProfileService"
-    recorded = post(gateway, f"{service}/RecordActions", {"actions": [action]})
-    status, answer = post(gateway, f"{service}/GetProfile", {"user_id": "json-user"})
+    recorded = ask(gateway.ports.http, f"{PROFILE}/RecordActions", {"actions": [action]})
+    answer = ask(gateway.ports.http, f"{PROFILE}/GetProfile", {"user_id": "json-user"})
 
-    assert (recorded[0], recorded[1]["codes"]) == (200, ["ACTION_CODE_RECORDED"])
-    assert status == 200
-    assert answer["profile"]["clusters"][0]["medoid_pin_id"] == "typography-1"
+    assert (recorded.status, recorded.body["codes"]) == (200, ["ACTION_CODE_RECORDED"])
+    assert answer.status == 200
+    assert answer.body["profile"]["clusters"][0]["medoid_pin_id"] == "typography-1"
 
 
-def test_a_bad_request_says_which_field(gateway: str) -> None:
-    """INVALID_ARGUMENT is 400, with the field in the body."""
-    status, answer = post(
-        gateway, "corkboard.ranking.v1.RankingService/RecommendPins", {"user_id": "a", "limit": 501}
+def test_pins_are_looked_up_as_json(gateway: Running) -> None:
+    """candidate_service is behind it as well."""
+    method = "corkboard.candidate.v1.CandidateService/GetPins"
+    answer = ask(gateway.ports.http, method, {"pin_ids": ["typography-1"]})
+
+    assert answer.status == 200
+    assert answer.body["pins"][0]["pin_id"] == "typography-1"
+
+
+def test_curl_does(gateway: Running) -> None:
+    """As a person at a prompt tries it."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("no curl here")
+    url = f"http://127.0.0.1:{gateway.ports.http}/{RECOMMEND}"
+    done = subprocess.run(
+        [curl, "--silent", "--show-error", "--fail", "-d", '{"user_id": "ana", "limit": 3}', url],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
 
-    assert status == 400
-    assert "limit" in answer["message"]
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["pins"]) == 3
+
+
+def test_a_bad_request_says_which_field(gateway: Running) -> None:
+    """INVALID_ARGUMENT is 400, with the field in the body."""
+    answer = ask(gateway.ports.http, RECOMMEND, {"user_id": "a", "limit": 501})
+
+    assert answer.status == 400
+    assert "limit" in answer.body["message"]
 
 
 @pytest.mark.parametrize(
     ("method", "body"),
     [
         ("corkboard.ranking.v1.RankingService/NoSuchMethod", {}),
-        ("corkboard.ranking.v1.RankingService/RecommendPins", {"no_such_field": 1}),
+        (RECOMMEND, {"no_such_field": 1}),
         ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", {}),
+        ("ready", {}),
+        ("stats/prometheus", {}),
     ],
 )
 def test_what_is_not_in_the_contract_is_refused(
-    gateway: str, method: str, body: dict[str, Any]
+    gateway: Running, method: str, body: dict[str, Any]
 ) -> None:
     """No other method, field or service passes the gateway."""
-    status, _ = post(gateway, method, body)
+    assert ask(gateway.ports.http, method, body).status in {400, 404}
 
-    assert status in {400, 404}
+
+def test_the_id_of_a_request_comes_back(gateway: Running) -> None:
+    """So that the caller finds it in the services' logs."""
+    answer = ask(gateway.ports.http, RECOMMEND, {"user_id": "ana"}, x_request_id="from-a-page")
+
+    assert answer.headers["x-request-id"] == "from-a-page"
+
+
+def test_messages_longer_than_envoys_own_bound_pass(gateway: Running) -> None:
+    """Envoy holds 1 MiB of a request or an answer unless it is told otherwise."""
+    pins = [{"pin_id": f"long-{at}", "title": "x" * 50_000} for at in range(50)]
+    service = "corkboard.candidate.v1.CandidateService"
+    written = ask(gateway.ports.http, f"{service}/UpsertPins", {"pins": pins})
+    pin_ids = [pin["pin_id"] for pin in pins]
+    answer = ask(gateway.ports.http, f"{service}/GetPins", {"pin_ids": pin_ids})
+
+    assert written.status == 200, written.body
+    assert answer.status == 200, answer.body
+    assert len(json.dumps(answer.body)) > 2**21
+
+
+@pytest.mark.parametrize("path", ["ready", "stats/prometheus"])
+def test_what_the_cluster_asks_is_told(gateway: Running, path: str) -> None:
+    """Health and numbers have a port of their own."""
+    assert ask(gateway.ports.metrics, path, method="GET").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("quitquitquit", "POST"), ("ready", "POST"), ("config_dump", "GET"), ("ready/x", "GET")],
+)
+def test_the_admin_page_is_not(gateway: Running, path: str, method: str) -> None:
+    """Nobody ends or reads the gateway from outside of its pod."""
+    assert ask(gateway.ports.metrics, path, method=method).status == 404
+
+
+def test_before_its_end_it_sends_its_callers_elsewhere(gateway: Running) -> None:
+    """What the pod does before it is stopped, as it stands in the manifest: last of all tests."""
+    command = gateway.published.container["lifecycle"]["preStop"]["exec"]["command"]
+    script = command[-1].replace("/9901", f"/{gateway.ports.admin}").replace("sleep 15", "sleep 0")
+    assert script.count(f"/{gateway.ports.admin}") == 1
+    before = ask(gateway.ports.http, RECOMMEND, {"user_id": "ana"})
+    subprocess.run([*command[:-1], script], check=True, timeout=20)
+    deadline = time.monotonic() + 10
+    while ask(gateway.ports.metrics, "ready", method="GET").status != 503:
+        assert time.monotonic() < deadline, "it never said that it is not ready"
+        time.sleep(0.05)
+    after = ask(gateway.ports.http, RECOMMEND, {"user_id": "ana"})
+
+    assert (before.status, after.status) == (200, 200), "it still serves"
+    assert before.headers.get("connection") != "close"
+    assert after.headers["connection"] == "close"
