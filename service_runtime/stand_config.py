@@ -26,6 +26,20 @@ class StandConfig(BaseSettings):
         le=256,
         description="Which of several processes this is, from 1. The supervisor sets it.",
     )
+    start_seconds_max: float = Field(
+        default=600.0,
+        ge=1,
+        le=86_400,
+        description="With several processes: one that is not ready by then is killed and started "
+        "anew. Twice what a cold shared volume takes. Guess.",
+    )
+    silent_seconds_max: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="With several processes: one that does not answer its supervisor for so long "
+        "is killed and started anew; 0 = never (a debugger holds one). Guess.",
+    )
     queue_count_max: int = Field(
         default=128,
         ge=0,

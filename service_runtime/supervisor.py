@@ -12,11 +12,16 @@ early; the others serve meanwhile. SIGHUP starts all anew, one after the other: 
 and code without a moment in which nobody serves. SIGTERM and SIGINT go on to all processes. If the
 supervisor is killed the processes see the end of their stdin and drain.
 
+A process that stands still without ending keeps its share of the connections. So each must become
+ready in `start_seconds_max`, end in its drain and a little, and answer in between: a byte on its
+stdin asks, a line on its stdout answers. One that does not is killed and started anew.
+
 What the processes share is on disk; see `processes` in the README of each service.
 """
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -39,6 +44,15 @@ PAUSE_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 30.0
 STEADY_SECONDS = 60.0
 """A process that has served so long has not ended early."""
+ASKS_MAX = 3
+"""Questions without an answer, one each quarter of `silent_seconds_max`; at the next it is killed.
+
+Counted, not timed: after a machine that stood still as a whole the first answer comes first."""
+CLOSE_SECONDS_MAX = 20.0
+"""How long a process may take to close its stores after its drain; with the default drain it is
+killed before Kubernetes kills the pod (`terminationGracePeriodSeconds`)."""
+ASK = b"?"
+ANSWER = {"event": "alive"}
 
 log = logger("supervisor")
 
@@ -57,9 +71,30 @@ class _Slot:
     early_end_count: int = 0
     is_leaving: bool = False
     """Whether it was asked to end so that it can be started anew."""
+    end_asked: float | None = None
+    """When it was asked to end, monotonic seconds."""
+    is_killed: bool = False
+    unanswered_count: int = 0
 
     def is_alive(self) -> bool:
         return self.process is not None
+
+    def ask_to_end(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is there has its drain from now on."""
+        if self.process is not None:
+            self.end_asked = self.end_asked or time.monotonic()
+            self.process.send_signal(number)
+
+    def due_by(self, config: ServiceConfig) -> tuple[float, str]:
+        """By when it must have done what it is about, monotonic seconds, and what that is."""
+        if self.process is None or self.is_killed:
+            return math.inf, ""
+        if self.end_asked is not None:
+            drain = config.drain_wait_seconds + config.drain_seconds + CLOSE_SECONDS_MAX
+            return self.end_asked + drain, "it did not end"
+        if not self.ready:
+            return self.started + config.start_seconds_max, "it did not become ready"
+        return math.inf, ""
 
 
 class Supervisor:
@@ -82,6 +117,7 @@ class Supervisor:
         self._is_stopping = False
         self._is_ready = False
         self._exit_code = 0
+        self._next_ask = 0.0 if config.silent_seconds_max else math.inf
         self._pages = ProcessPages(name, self._metrics_ports)
 
     def run(self) -> int:
@@ -111,7 +147,7 @@ class Supervisor:
 
     def _watch(self, port: int) -> None:
         while any(slot.is_alive() for slot in self._slots) or not self._is_stopping:
-            event = self._events.wait(self._seconds_to_next_start())
+            event = self._events.wait(self._seconds_to_next_look())
             if event in ("SIGTERM", "SIGINT"):
                 self._is_stopping = True
                 self._send(signal.Signals[event])
@@ -119,6 +155,7 @@ class Supervisor:
                 log.info("supervisor.renewal_asked")
                 self._to_renew = list(self._slots)
             self._look_after()
+            self._end_the_stuck()
             self._renew_next()
             if not self._is_ready and not self._is_stopping and all(s.ready for s in self._slots):
                 self._is_ready = True
@@ -132,20 +169,53 @@ class Supervisor:
         """Ask the next process to end, if one is to be renewed and all serve."""
         if self._to_renew and not self._is_stopping and all(slot.ready for slot in self._slots):
             slot = self._to_renew.pop(0)
-            assert slot.process is not None
             slot.is_leaving, slot.ready = True, {}
-            slot.process.send_signal(signal.SIGTERM)
+            slot.ask_to_end(signal.SIGTERM)
 
-    def _seconds_to_next_start(self) -> float | None:
-        dues = [slot.due for slot in self._slots if not slot.is_alive()]
-        if self._is_stopping or not dues:
-            return None
-        return max(0.0, min(dues) - time.monotonic())
+    def _end_the_stuck(self) -> None:
+        """Kill what has not become ready or ended in time, or answers no more."""
+        now = time.monotonic()
+        for slot in self._slots:
+            due, fault = slot.due_by(self._config)
+            if now >= due:
+                self._kill(slot, fault)
+        if now >= self._next_ask:
+            self._next_ask = now + self._config.silent_seconds_max / (ASKS_MAX + 1)
+            for slot in self._slots:
+                self._ask(slot)
+
+    def _ask(self, slot: _Slot) -> None:
+        """Have a process that serves say that it lives; kill it if it did not, several times."""
+        if slot.process is None or slot.process.stdin is None or not slot.ready:
+            return
+        if slot.unanswered_count >= ASKS_MAX:
+            self._kill(slot, "it answers no more")
+            return
+        slot.unanswered_count += 1
+        with contextlib.suppress(OSError):  # it is just ending
+            os.write(slot.process.stdin.fileno(), ASK)
+
+    def _kill(self, slot: _Slot, fault: str) -> None:
+        assert slot.process is not None
+        log.error(
+            "supervisor.process_stuck", process=slot.number, pid=slot.process.pid, reason=fault
+        )
+        slot.is_killed, slot.ready = True, {}
+        slot.process.kill()  # it does not hear anything else
+
+    def _seconds_to_next_look(self) -> float | None:
+        times = [slot.due_by(self._config)[0] for slot in self._slots]
+        if not self._is_stopping:
+            times += [slot.due for slot in self._slots if not slot.is_alive()]
+            times += [self._next_ask] if any(slot.ready for slot in self._slots) else []
+        soonest = min(times)
+        return None if soonest == math.inf else max(0.0, soonest - time.monotonic())
 
     def _start(self, slot: _Slot, port: int) -> None:
         settings = (f"process_number={slot.number}", f"port={port}", "reuse_port=true")
         added = [part for setting in settings for part in ("--set", setting)]
         slot.ready, slot.started = {}, time.monotonic()
+        slot.end_asked, slot.is_killed, slot.unanswered_count = None, False, 0
         slot.process = subprocess.Popen(  # noqa: S603  our own command line
             [*self._command, *added],
             stdin=subprocess.PIPE,
@@ -162,12 +232,16 @@ class Supervisor:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                ready = _ready_line(line)
-                if not ready:
+                told = _told(line)
+                if not told:
                     with contextlib.suppress(OSError):
                         print(line, end="", flush=True)  # noqa: T201  what the process printed
-                elif slot.process is process:  # it may have ended, and another begun, meanwhile
-                    slot.ready = ready
+                elif slot.process is not process:  # it has ended, and another begun, meanwhile
+                    continue
+                elif told == ANSWER:
+                    slot.unanswered_count = 0
+                elif not slot.is_killed and slot.end_asked is None:
+                    slot.ready = told
                     self._events.ask()
         process.wait()
         self._events.ask()
@@ -189,7 +263,7 @@ class Supervisor:
             elif slot.is_leaving:
                 slot.is_leaving, slot.due = False, 0.0
                 log.info("supervisor.renews_process", process=slot.number, exit_code=code)
-            elif not self._is_ready and not was_ready:
+            elif not self._is_ready and not was_ready and not slot.is_killed:
                 self._give_up(slot, code)
             else:
                 self._plan_restart(slot, code)
@@ -216,8 +290,7 @@ class Supervisor:
 
     def _send(self, number: signal.Signals) -> None:
         for slot in self._slots:
-            if slot.process is not None:
-                slot.process.send_signal(number)
+            slot.ask_to_end(number)
 
     def _metrics_ports(self) -> dict[int, int]:
         """The metrics port of each process that serves, by its number."""
@@ -234,14 +307,14 @@ class Supervisor:
 
 
 def end_with_supervisor(ask_to_stop: Callable[[], None]) -> None:
-    """Ask a process of a supervisor to stop when the supervisor is gone."""
+    """Answer a supervisor that asks whether we live, and ask to stop when it is gone."""
 
     def wait() -> None:
+        answer = f"{json.dumps(ANSWER)}\n".encode()
         with contextlib.suppress(OSError):
-            while os.read(
-                0, 1
-            ):  # not sys.stdin: its lock, held at the end, would abort the process
-                pass
+            # Not sys.stdin and sys.stdout: a lock of theirs, held at the end, would abort us.
+            while os.read(0, 1):
+                os.write(1, answer)
         ask_to_stop()
 
     threading.Thread(target=wait, name="supervisor-watch", daemon=True).start()
@@ -267,13 +340,14 @@ def _reserved(config: ServiceConfig) -> Iterator[int]:
         raise BindFailed(f"cannot listen on {config.host}:{config.port}: {error}") from error
 
 
-def _ready_line(line: str) -> dict[str, Any]:
-    """A process's ready line as values; {} for any other line."""
+def _told(line: str) -> dict[str, Any]:
+    """A process's ready line, or its answer that it lives, as values; {} for any other line."""
     try:
         found = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and found.get("event") == "ready" else {}
+    is_ours = isinstance(found, dict) and (found == ANSWER or found.get("event") == "ready")
+    return found if is_ours else {}
 
 
 def _exit_code(code: int) -> int:

@@ -1,5 +1,7 @@
 """The echo service as a process: `python -m tests.service_runtime.echo_process`."""
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,9 @@ class EchoConfig(ServiceConfig):
     warm_up: Literal["good", "slow", "not_ready", "crash", "crash_2"] = Field(
         default="good", description="What happens in warm-up."
     )
+    hang_path: Path = Field(
+        default=Path("-"), description="While this file is there, warm-up stands still."
+    )
     hold_seconds: float = Field(default=0.0, ge=0, description="How long the text `hold` takes.")
     entered_path: Path = Field(default=Path("-"), description="File made when `hold` comes in.")
     closed_path: Path = Field(default=Path("-"), description="File made by close.")
@@ -43,14 +48,12 @@ def build(config: EchoConfig) -> Server:
         if config.warm_up == "slow":
             print("warming up", flush=True)  # noqa: T201  tells the test
             time.sleep(60)
+        if config.hang_path.exists():
+            os.kill(os.getpid(), signal.SIGSTOP)
         if config.warm_up == "not_ready":
             raise NotReady("there is no shelf", hint="run the job build_shelf")
         if config.warm_up in ("crash", f"crash_{config.process_number}"):
             raise ZeroDivisionError("by nothing")
-
-    def close() -> None:
-        if config.closed_path.name != "-":
-            config.closed_path.touch()
 
     return Server(
         config,
@@ -58,7 +61,7 @@ def build(config: EchoConfig) -> Server:
         add_services=add_echo(behavior),
         service_names=[SERVICE],
         warm_up=warm_up,
-        close=close,
+        close=lambda: config.closed_path.touch() if config.closed_path.name != "-" else None,
     )
 
 

@@ -143,6 +143,99 @@ def test_processes_are_renewed_one_after_the_other() -> None:
     assert code == 0
 
 
+def test_process_that_hangs_is_killed_and_replaced() -> None:
+    """SIGSTOP of one: it keeps its connections, so it must go; then all are answered again."""
+    echo, ready = start(ECHO_SERVICE_SILENT_SECONDS_MAX="2")
+    before = children(echo.process.pid)
+    victim = min(before)
+    os.kill(victim, signal.SIGSTOP)
+    wait_until(lambda: not is_alive(victim))
+    wait_until(lambda: samples(ready["metrics_port"])["echo_service_processes_ready", ""] == 2)
+    after = children(echo.process.pid)
+    found = samples(ready["metrics_port"])
+    failures = ask(ready["port"], connections=40)
+    time.sleep(3)  # longer than the silence that is borne: who answers stays
+    steady = children(echo.process.pid)
+    echo.process.send_signal(signal.SIGTERM)
+    code, lines = echo.end_logged()
+
+    (told,) = [line for line in lines if line["event"] == "supervisor.process_stuck"]
+    assert failures == []
+    assert len(after & before) == 1
+    assert steady == after
+    assert found["echo_service_process_restarts_total", ""] == 1
+    assert (told["pid"], told["level"]) == (victim, "error")
+    assert told["reason"] == "it answers no more"
+    assert code == 0
+
+
+def test_renewal_goes_on_past_a_process_that_does_not_become_ready(tmp_path: Path) -> None:
+    """One stuck in its warm-up is killed and started anew, and then the next one's turn comes."""
+    hang = tmp_path / "hang"
+    echo, ready = start(
+        ECHO_SERVICE_HANG_PATH=str(hang),
+        ECHO_SERVICE_START_SECONDS_MAX="10",
+        ECHO_SERVICE_DRAIN_WAIT_SECONDS="0.1",
+    )
+    before = children(echo.process.pid)
+    hang.touch()
+    echo.process.send_signal(signal.SIGHUP)
+    restarts = ("echo_service_process_restarts_total", "")
+    wait_until(lambda: samples(ready["metrics_port"])[restarts] >= 1)
+    failures = ask(ready["port"], connections=10)
+    hang.unlink()
+    wait_until(lambda: not children(echo.process.pid) & before)
+    wait_until(lambda: samples(ready["metrics_port"])["echo_service_processes_ready", ""] == 2)
+    echo.process.send_signal(signal.SIGTERM)
+    code, lines = echo.end_logged()
+
+    told = [line for line in lines if line["event"] == "supervisor.process_stuck"]
+    assert failures == []
+    assert {line["reason"] for line in told} == {"it did not become ready"}
+    assert events(lines).count("supervisor.renews_process") == 2
+    assert code == 0
+
+
+def test_process_that_hangs_from_the_first_is_started_anew(tmp_path: Path) -> None:
+    """It said nothing of why, so the next may do better; all are ready once it does."""
+    hang = tmp_path / "hang"
+    hang.touch()
+    echo = EchoProcess(
+        ECHO_SERVICE_PROCESSES="2",
+        ECHO_SERVICE_HANG_PATH=str(hang),
+        ECHO_SERVICE_START_SECONDS_MAX="10",
+    )
+    wait_until(lambda: len(children(echo.process.pid)) == 2)
+    first = children(echo.process.pid)
+    wait_until(lambda: not children(echo.process.pid) & first)
+    hang.unlink()
+    ready = echo.ready()
+    failures = ask(ready["port"], connections=5)
+    echo.process.send_signal(signal.SIGTERM)
+    code, _ = echo.end_logged()
+
+    assert failures == []
+    assert code == 0
+
+
+def test_process_that_does_not_end_is_ended() -> None:
+    """Neither a renewal nor the end waits for one that stands still, even where none is asked."""
+    echo, _ = start(
+        ECHO_SERVICE_SILENT_SECONDS_MAX="0",
+        ECHO_SERVICE_DRAIN_WAIT_SECONDS="0.1",
+        ECHO_SERVICE_DRAIN_SECONDS="0.1",
+    )
+    victim = min(children(echo.process.pid))
+    os.kill(victim, signal.SIGSTOP)
+    echo.process.send_signal(signal.SIGTERM)
+    code, lines = echo.end_logged()
+
+    (told,) = [line for line in lines if line["event"] == "supervisor.process_stuck"]
+    assert (told["pid"], told["reason"]) == (victim, "it did not end")
+    assert not is_alive(victim)
+    assert code == 128 + signal.SIGKILL
+
+
 def test_running_calls_are_answered_before_the_end(tmp_path: Path) -> None:
     """The drain of each process is waited for."""
     entered = tmp_path / "entered"
