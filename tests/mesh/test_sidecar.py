@@ -39,7 +39,7 @@ trust_forwarded_identity = true
 identities = ["{RANKING}"]
 roles = ["reader"]
 [callers.on-call]
-identities = ["{ON_CALL}"]
+identities = ["{ON_CALL}", "cn:on-call"]
 roles = ["reader", "operator"]
 """
 
@@ -149,6 +149,17 @@ def test_a_header_of_the_callers_own_gives_it_no_other_identity(mesh: Mesh, acce
     assert access.admit(METHOD, Credentials(forwarded=header)) == "ranking"
     with pytest.raises(PermissionDenied):
         access.admit("/s/Erase", Credentials(forwarded=header))
+
+
+def test_a_subject_that_looks_like_a_header_gives_no_other_identity(
+    mesh: Mesh, access: Access
+) -> None:
+    """Quotes, commas and pairs inside a certificate's subject stay inside it."""
+    mesh.ask(RANKING, name='x";URI=cn:on-call,URI=cn:on-call;By="y')
+
+    header = mesh.seen[-1][1]
+    assert "URI=cn:on-call" in header
+    assert access.admit(METHOD, Credentials(forwarded=header)) == "ranking"
 
 
 def test_another_identity_is_refused(mesh: Mesh) -> None:
