@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def picture_bytes(address: str, folder: Path | None) -> bytes:
         folder: Where files are; None = only `data:` addresses are read.
 
     Raises:
-        NotAPicture: It is of the web, outside of the folder, or not there.
+        NotAPicture: It is of the web, outside of the folder, not there, or no path at all.
     """
     if address.startswith("data:"):
         head, comma, body = address.partition(",")
@@ -30,17 +29,19 @@ def picture_bytes(address: str, folder: Path | None) -> bytes:
             raise NotAPicture("its data: address holds no base64")
         try:
             return base64.b64decode(body, validate=True)
-        except binascii.Error as fault:
+        except ValueError as fault:  # binascii's own, and what is not ASCII
             raise NotAPicture(f"its data: address is broken: {fault}") from fault
     if is_of_the_web(address) or folder is None:
         raise NotAPicture(f"{address[:100]!r} is not fetched; put the files below image_folder")
-    path = (folder / address).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise NotAPicture(f"{address[:100]!r} lies outside of {folder}")
     try:
-        return path.read_bytes()
+        path = (folder / address).resolve()
+        if path.is_relative_to(folder.resolve()):
+            return path.read_bytes()
     except OSError as fault:
-        raise NotAPicture(f"{path} cannot be read: {fault.strerror}") from fault
+        raise NotAPicture(f"{address[:100]!r} cannot be read: {fault.strerror}") from fault
+    except (ValueError, RuntimeError) as fault:  # no path at all; links that lead to each other
+        raise NotAPicture(f"{address[:100]!r} is no path: {fault}") from fault
+    raise NotAPicture(f"{address[:100]!r} lies outside of {folder}")
 
 
 def is_of_the_web(address: str) -> bool:

@@ -110,8 +110,11 @@ def _check_id(array: pa.Array, column: Column) -> Checked:
     return checked
 
 
-def _check_text(array: pa.Array, _column: Column) -> Checked:
+def _check_text(array: pa.Array, column: Column) -> Checked:
     text, checked = _as_text(array)
+    if column.is_one_line:
+        text = pc.utf8_trim_whitespace(text)
+        checked.refuse("has a control character", _mask(pc.match_substring_regex(text, _CONTROL)))
     checked.refuse(
         f"is longer than {TEXT_BYTES_MAX} bytes",
         _mask(pc.greater(pc.binary_length(text), TEXT_BYTES_MAX)),

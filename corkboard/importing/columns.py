@@ -89,6 +89,7 @@ class Column:
         is_required: Whether every row must have a value.
         bytes_max: Longest id.
         may_be_ahead: Whether a time may lie in the future.
+        is_one_line: Whether a text must be without control characters; it is trimmed.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Column:
     is_required: bool = False
     bytes_max: int = ID_BYTES_MAX
     may_be_ahead: bool = False
+    is_one_line: bool = False
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -158,7 +160,7 @@ PINS: Final = Form(
         Column("language", Kind.WORD, ("lang",)),
         Column("country", Kind.WORD),
         Column("owner_id", Kind.ID, ("owner", "author_id", "creator_id")),
-        Column("image_url", Kind.TEXT, ("image",)),
+        Column("image_url", Kind.TEXT, ("image",), is_one_line=True),
         Column("creation_time_us", Kind.TIME, ("creation_time", *_TIME_ALIASES)),
         Column("vector", Kind.VECTOR, ("embedding",)),
         Column("text_vector", Kind.VECTOR, ("text_embedding",)),

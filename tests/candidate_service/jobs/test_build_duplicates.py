@@ -100,6 +100,30 @@ class TestMadeHashes:
         assert (report["made_hash_count"], report["refused_count"]) == (3, 1)
         assert report["refused"][0].startswith("the picture of pin 'e'")
 
+    def test_what_is_no_path_is_refused_and_the_others_are_hashed(self, tmp_path: Path) -> None:
+        """Catalogues from before the contract refused them may hold any text as an address."""
+        (tmp_path / "pictures").mkdir()
+        (tmp_path / "pictures" / "circle").symlink_to("circle")
+        (tmp_path / "secret.png").write_bytes(encode(draw(2)))
+        urls = {
+            "a": "nul\x00.png",
+            "b": "data:image/png;base64,\u00e9",
+            "c": "x" * 5000,
+            "d": "circle",
+            "e": "../secret.png",
+            "f": str(tmp_path / "secret.png"),
+            "g": "circle/a.png",
+            "h": ".",
+            "i": address(encode(draw(1))),
+        }
+        write_pins(tmp_path, [{"pin_id": pin, "image_url": url} for pin, url in urls.items()])
+        report = self.build(tmp_path)
+
+        assert (report["made_hash_count"], report["refused_count"]) == (1, 8)
+        assert [line[19:22] for line in report["refused"]] == [f"'{pin}'" for pin in "abcdefgh"]
+        assert "outside" in report["refused"][4]
+        assert "outside" in report["refused"][5]
+
     def test_picture_that_was_hashed_is_not_opened_again(self, tmp_path: Path) -> None:
         """While its address stays, its hash stays, even if the file is gone."""
         (tmp_path / "pictures").mkdir()

@@ -26,6 +26,24 @@ def reasons(checked: Checked) -> dict[str, list[int]]:
     return {why: np.flatnonzero(rows).tolist() for why, rows in checked.faults.items()}
 
 
+class TestLines:
+    """Texts of one line."""
+
+    def test_control_characters_are_refused_and_blanks_trimmed(self) -> None:
+        """What stands around an address is not part of it; texts of several lines stay as is."""
+        values = pa.chunked_array([pa.array([" a.png\r\n", "a\nb", "a\x00", "x" * 65_537, None])])
+        line = Column("image_url", Kind.TEXT, is_one_line=True)
+        checked = check_column(values, "image_url", line, Rules(NOW_US))
+        text = check_column(values, "title", Column("title", Kind.TEXT), Rules(NOW_US))
+
+        assert checked.values.to_pylist() == ["a.png", None, None, None, None]
+        assert reasons(checked) == {
+            "has a control character": [1, 2],
+            "is longer than 65536 bytes": [3],
+        }
+        assert text.values.to_pylist()[:3] == [" a.png\r\n", "a\nb", "a\x00"]
+
+
 class TestIds:
     def test_text_and_whole_numbers_are_ids(self) -> None:
         """Integers become their digits, dictionaries and bytes their text."""

@@ -309,6 +309,8 @@ def test_what_filters_and_sources_need_is_taken_in(tmp_path: Path, root: Path) -
         ("is_hidden", "maybe", "is neither true nor false"),
         ("image_hash", "xyz", "is not up to 16 hexadecimal digits"),
         ("image_hash", "f" * 17, "is not up to 16 hexadecimal digits"),
+        ("image_url", "a\x00.png", "has a control character"),
+        ("image_url", "a\x7f.png", "has a control character"),
         ("attributes", "[1]", "is not a JSON object"),
         ("attributes", "{broken", "is not a JSON object"),
         ("attributes", '"{""Upper"": ""x""}"', "has a name that is not"),
