@@ -1,20 +1,17 @@
 """An append-only log of byte strings in segment files, whose torn tail is cut, not believed.
 
 A position counts the bytes of all frames ever appended, so it only grows and can be kept as a
-watermark. A segment file is named after the position of its first frame. A frame is
+watermark. A segment file is named after the position of its first frame (`log_frames`).
 
-    marker 4 bytes | length uint32 | xxh3_64 of position, length and payload | payload
-
-all little-endian. What a killed writer left half-written at the end of the last segment was never
-acknowledged and is cut off at the next open. Damage before the end is another matter: what still
-has its checksum is read, the damaged stretch is passed over, logged and counted.
+What a killed writer left half-written at the end of the last segment was never acknowledged and is
+cut off at the next open. Damage before the end is another matter: what still has its checksum is
+read, the damaged stretch is passed over, logged and counted.
 """
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
-import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,18 +22,21 @@ from threading import Lock
 from types import TracebackType
 from typing import Final, Self
 
-import xxhash
-
 from service_runtime.disk_faults import disk_error
-from service_runtime.errors import Corrupted, InvalidRequest, Unavailable
+from service_runtime.errors import Corrupted, InvalidRequest
 from service_runtime.files import sync_path
+from service_runtime.log_folders import (
+    delete_gone,
+    holds,
+    own_folder,
+    take_away,
+    unused_position,
+)
+from service_runtime.log_frames import frame, frames_of
 from service_runtime.telemetry import logger
 
-MARKER: Final = b"\xc3\xbe\xf0\x9e"
 PAYLOAD_BYTES_MAX: Final = 1 << 26
 SEGMENT_BYTES_MAX: Final = 64 << 20
-_HEADER: Final = struct.Struct("<4sIQ")
-_SEED: Final = struct.Struct("<QI")
 _SUFFIX: Final = ".log"
 
 _log = logger("service_runtime.event_log")
@@ -59,6 +59,9 @@ class EventLog:
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
         *,
         begin_at: int = 0,
+        new_at: int = 0,
+        wait_seconds: float = 0.0,
+        may_begin: bool = True,
     ) -> None:
         """
         Open or begin a log and cut a torn tail.
@@ -69,26 +72,21 @@ class EventLog:
             begin_at: Positions that readers have seen already. A log that ends before (its folder
                 was removed or restored from an old copy) goes on from here, so that no reader takes
                 new records for known ones.
+            new_at: Where a log begins that has nothing yet.
+            wait_seconds: How long to wait for another process to let the folder go.
+            may_begin: Whether a log is begun where there is none.
 
         Raises:
+            NotFound: If there is none, and it is not to be begun.
             Unavailable: If another process writes this log.
         """
         self.folder = Path(folder)
         self._segment_bytes_max = segment_bytes_max
         self._lock = Lock()
         self._is_torn = False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._owner = os.open(self.folder / ".writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            os.close(self._owner)
-            raise Unavailable(
-                f"another process writes the log {self.folder}",
-                hint="give each process a folder of its own",
-            ) from fault
+        self._owner = own_folder(self.folder, wait_seconds=wait_seconds, may_begin=may_begin)
         bases = _segment_bases(self.folder)
-        self._base = bases[-1] if bases else 0
+        self._base = bases[-1] if bases else max(new_at, begin_at)
         self._file = self._open_segment(self._base)
         self._position = self._base + self._cut_tail()
         if self._position < begin_at:
@@ -114,7 +112,7 @@ class EventLog:
     @property
     def first_position(self) -> int:
         """The position of the oldest record that is kept."""
-        return _segment_bases(self.folder)[0]
+        return first_position(self.folder)
 
     def append(self, payloads: Sequence[bytes]) -> int:
         """
@@ -139,13 +137,15 @@ class EventLog:
                     f"a record of {len(payload)} bytes is over the limit of {PAYLOAD_BYTES_MAX}"
                 )
         with self._lock:
-            if self._position - self._base >= self._segment_bytes_max:
-                with self._disk():
+            with self._disk():
+                if not holds(self._owner, self.folder):
+                    self._begin_again()
+                if self._position - self._base >= self._segment_bytes_max:
                     self._roll()
             position = self._position
             frames = bytearray()
             for payload in payloads:
-                frames += _frame(position + len(frames), payload)
+                frames += frame(position + len(frames), payload)
             self._write(frames)
             self._position = position + len(frames)
             return self._position
@@ -173,17 +173,8 @@ class EventLog:
         Returns:
             How many bytes were given back. The segment that is being written is never deleted.
         """
-        removed = 0
         with self._lock:
-            bases = _segment_bases(self.folder)
-            for base, following in pairwise(bases):
-                if following > position:
-                    break
-                path = _segment_path(self.folder, base)
-                removed += path.stat().st_size
-                path.unlink()
-            sync_path(self.folder)
-        return removed
+            return remove_segments(self.folder, position)
 
     def roll(self) -> None:
         """Begin a new segment, so that `remove_before` may delete all that was written so far."""
@@ -199,6 +190,26 @@ class EventLog:
                 os.close(self._file)
                 os.close(self._owner)
                 self._owner = -1
+
+    def remove(self) -> None:
+        """Delete the whole log and close; one that is begun under its name is another."""
+        with self._lock:
+            gone = take_away(self.folder)
+            os.close(self._file)
+            os.close(self._owner)
+            self._owner = -1
+        delete_gone(gone.parent)
+
+    def _begin_again(self) -> None:
+        """Go on in a new folder: ours was deleted by hand, or where locks are not seen."""
+        _log.error("event_log.folder_lost", folder=str(self.folder), position=self._position)
+        owner = own_folder(self.folder)
+        os.close(self._owner)
+        self._owner = owner
+        self._position = max(self._position, unused_position())
+        following = self._open_segment(self._position)
+        os.close(self._file)
+        self._file, self._base, self._is_torn = following, self._position, False
 
     def _open_segment(self, base: int) -> int:
         path = _segment_path(self.folder, base)
@@ -243,7 +254,7 @@ class EventLog:
         """Cut what follows the last whole frame of the last segment, return what is left."""
         content = _segment_path(self.folder, self._base).read_bytes()
         good = 0
-        for _, good in _frames(content, self._base, 0, lambda _start, _stop: None):  # noqa: B007
+        for _, good in frames_of(content, self._base, 0, lambda _start, _stop: None):  # noqa: B007
             pass
         if good < len(content):
             _log.warning(
@@ -267,7 +278,7 @@ def read_log(
     Return the records of a log from a position on, oldest first, also while it is written.
 
     Args:
-        folder: Of the log; without one there are no records.
+        folder: Of the log; without one there are no records, wherever one begins.
         from_position: A `position_after` from before, or 0 for the oldest record kept. A position
             inside a record goes on with the next one.
         on_damage: Told start and end position of each stretch that was passed over.
@@ -294,16 +305,63 @@ def read_log(
                 on_damage(start, stop)
 
         stop = 0
-        for payload, stop in _frames(content, base, 0, told):
+        for payload, stop in frames_of(content, base, 0, told):
             yield LogRecord(base + stop, payload)
         if not is_last and stop < len(content):
             told(base + stop, base + len(content))
 
 
+def first_position(folder: Path | str) -> int:
+    """Return the position of the oldest record that a log keeps; 0 without one."""
+    return next(iter(_segment_bases(Path(folder))), 0)
+
+
 def end_position(folder: Path | str) -> int:
     """Return where a log ends, a torn tail included; 0 without one. Cheap: looks at names only."""
-    bases = _segment_bases(Path(folder))
-    return bases[-1] + _segment_path(Path(folder), bases[-1]).stat().st_size if bases else 0
+    return _end(Path(folder), _segment_bases(Path(folder)))
+
+
+def last_written(folder: Path) -> float:
+    """Return when a log was begun or last written to, Unix seconds by the disk's clock."""
+    paths = [_segment_path(folder, base) for base in _segment_bases(folder)]
+    return max(path.stat().st_mtime for path in paths or [folder])
+
+
+def remove_segments(folder: Path, position: int, *, written_before: float = math.inf) -> int:
+    """
+    Delete the segments of a log all of whose records lie before a position.
+
+    Safe beside the log's writer, which never comes back to a segment that it has closed.
+
+    Args:
+        folder: Of the log.
+        position: Readers need what lies behind it.
+        written_before: Segments that were written to since, in Unix seconds, stay.
+
+    Returns:
+        How many bytes were given back. The last segment is never deleted.
+    """
+    removed = 0
+    for base, following in pairwise(_segment_bases(folder)):
+        path = _segment_path(folder, base)
+        try:
+            told = path.stat()
+            if following > position or told.st_mtime >= written_before:
+                break
+            path.unlink()
+        except FileNotFoundError:  # somebody else was quicker
+            continue
+        removed += told.st_size
+    if removed:
+        sync_path(folder)
+    return removed
+
+
+def _end(folder: Path, bases: Sequence[int]) -> int:
+    try:
+        return bases[-1] + _segment_path(folder, bases[-1]).stat().st_size if bases else 0
+    except FileNotFoundError:  # the whole log was removed since we looked
+        return 0
 
 
 def _read_from(path: Path, start: int) -> bytes:
@@ -313,57 +371,12 @@ def _read_from(path: Path, start: int) -> bytes:
 
 
 def _refuse_beyond_end(folder: Path, bases: Sequence[int], position: int) -> None:
-    end = bases[-1] + _segment_path(folder, bases[-1]).stat().st_size if bases else 0
-    if position > end:
+    end = _end(folder, bases)
+    if position > end and folder.is_dir():
         raise Corrupted(
             f"position {position} lies after the end {end} of the log {folder}",
             hint="start again from the log's first position; what was read before may come again",
         )
-
-
-def _frame(position: int, payload: bytes) -> bytes:
-    return _HEADER.pack(MARKER, len(payload), _checksum(position, payload)) + payload
-
-
-def _checksum(position: int, payload: bytes | memoryview) -> int:
-    digest = xxhash.xxh3_64(_SEED.pack(position, len(payload)))
-    digest.update(payload)
-    return digest.intdigest()
-
-
-def _frames(
-    content: bytes, base: int, start: int, on_damage: Callable[[int, int], None]
-) -> Iterator[tuple[bytes, int]]:
-    """
-    Return the payload and the end of every whole frame; what follows the last one is not damage.
-
-    A frame's checksum covers its position, so neither old bytes nor a payload that holds a frame
-    are mistaken for one.
-    """
-    at = start
-    while at < len(content):
-        found, stop = at, _frame_end(content, base, at)
-        while stop < 0:
-            found = content.find(MARKER, found + 1)
-            if found < 0:
-                return
-            stop = _frame_end(content, base, found)
-        if found > at > start:
-            on_damage(base + at, base + found)
-        yield content[found + _HEADER.size : stop], stop
-        at = stop
-
-
-def _frame_end(content: bytes, base: int, at: int) -> int:
-    """Return where the frame at a place ends, -1 if there is no whole one."""
-    if at + _HEADER.size > len(content):
-        return -1
-    marker, length, checksum = _HEADER.unpack_from(content, at)
-    stop = at + _HEADER.size + length
-    if marker != MARKER or stop > len(content):
-        return -1
-    payload = memoryview(content)[at + _HEADER.size : stop]
-    return stop if _checksum(base + at, payload) == checksum else -1
 
 
 def _segment_path(folder: Path, base: int) -> Path:
@@ -371,4 +384,9 @@ def _segment_path(folder: Path, base: int) -> Path:
 
 
 def _segment_bases(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+    try:
+        with os.scandir(folder) as entries:
+            names = [one.name.removesuffix(_SUFFIX) for one in entries if _SUFFIX in one.name]
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if name.isdecimal())

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service_runtime.errors import Corrupted, InvalidRequest, Unavailable
-from service_runtime.event_log import MARKER, EventLog, end_position, read_log
+from service_runtime.event_log import EventLog, end_position, read_log
+from service_runtime.log_frames import MARKER
 
 KILL_ROUNDS = 10
 
