@@ -13,7 +13,7 @@ from typing import Any
 from candidate_service import imported
 from candidate_service.config import CandidateConfig
 from candidate_service.live import export, journal
-from candidate_service.live.exported import exported_positions, note_export
+from candidate_service.live.exported import export_number, exported_positions, note_export
 from service_runtime.files import locked
 from service_runtime.job import JobContext, run_job
 
@@ -34,7 +34,7 @@ def run(context: JobContext[CandidateConfig]) -> Mapping[str, Any]:
         if changes.positions == before:
             note_export(data_root, before, context.as_of_us)
             return {"pin_count": 0, "save_count": 0, "erased_save_count": 0, "unreadable_count": 0}
-        name = export.file_name(before)
+        name = export.file_name(before, export_number(data_root))
         pins, saves = (data_root / "catalogue" / kind for kind in ("pins", "saves"))
         pin_rows = export.pin_rows(changes, context.engine, data_root)
         pin_count = export.write_rows(pins / name, pin_rows, imported.PINS)

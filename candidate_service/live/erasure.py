@@ -26,6 +26,7 @@ from service_runtime.errors import CorkboardError
 from service_runtime.event_log import read_log
 from service_runtime.generations import GenerationStore
 from service_runtime.id_table import IdTable
+from service_runtime.log_folders import log_folders
 
 EXPORT_HINT: Final = "removed for good by the next run of export_changes"
 
@@ -110,8 +111,7 @@ class Erasures:
         folder = self._data_root / live_journal.FOLDER
         return sum(
             any(needle in record.payload for needle in needles)
-            for log in sorted(folder.iterdir())
-            if log.is_dir()
+            for log in log_folders(folder)
             for record in read_log(log)
         )
 

@@ -40,6 +40,7 @@ from service_runtime.batch import BatchEngine
 from service_runtime.errors import Corrupted
 from service_runtime.event_log import read_log
 from service_runtime.files import sync_path
+from service_runtime.log_folders import log_folders
 
 T = TypeVar("T")
 
@@ -115,11 +116,15 @@ def read_changes(
 ) -> Changes:
     """Fold everything in the logs after some positions and before a time.
 
+    A log that is not there any longer was removed, all of it known: it has no position afterwards.
+
     Raises:
         Corrupted: A log is shorter than its position: it was lost or restored from an old copy.
     """
-    changes = Changes(dict(positions))
-    logs = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    logs = log_folders(folder)
+    there = {log.name for log in logs}
+    kept = {name: at for name, at in positions.items() if name in there}
+    changes = Changes(kept if there else dict(positions))  # none at all: the disk is not there
     for log in logs:
         for record in read_log(log, positions.get(log.name, 0)):
             try:
@@ -232,9 +237,12 @@ def save_rows(changes: Changes) -> Iterator[dict[str, Any]]:
         }
 
 
-def file_name(positions: Mapping[str, int]) -> str:
-    """Return the name of the file of an export that begins at some positions."""
-    told = orjson.dumps(dict(positions), option=orjson.OPT_SORT_KEYS)
+def file_name(positions: Mapping[str, int], number: int) -> str:
+    """Return the name of the file of the export after a numbered one that ended at some positions.
+
+    Positions alone come again when a log that was removed is left out of them.
+    """
+    told = orjson.dumps([number, dict(positions)], option=orjson.OPT_SORT_KEYS)
     return f"live-{xxhash.xxh3_64_hexdigest(told)}.parquet"
 
 

@@ -36,11 +36,21 @@ def positions_before(data_root: Path, as_of_us: int) -> dict[str, int]:
     return dict(earlier[-1]) if earlier else {}
 
 
+def export_number(data_root: Path) -> int:
+    """Return the number of the last export; it grows with each, 0 before the first.
+
+    Raises:
+        Corrupted: The file is there and not readable.
+    """
+    return max((one.get("number", 0) for one in _read(data_root)), default=0)
+
+
 def note_export(data_root: Path, positions: Mapping[str, int], as_of_us: int) -> None:
     """Note that all changes before a time are exported; durable when it returns."""
     path = _path(data_root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    export = {"as_of_us": as_of_us, "positions": dict(positions)}
+    number = export_number(data_root) + 1
+    export = {"as_of_us": as_of_us, "number": number, "positions": dict(positions)}
     kept = [one for one in _read(data_root) if one["as_of_us"] < as_of_us]
     write_synced(path, orjson.dumps([*kept, export][-KEPT_COUNT:], option=orjson.OPT_INDENT_2))
 
@@ -55,6 +65,7 @@ def _read(data_root: Path) -> list[dict[str, Any]]:
         exports = orjson.loads(path.read_bytes())
         for export in exports:
             assert isinstance(export["as_of_us"], int)
+            assert isinstance(export.get("number", 0), int)
             assert all(isinstance(at, int) for at in export["positions"].values())
     except FileNotFoundError:
         return []

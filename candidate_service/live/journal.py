@@ -25,9 +25,11 @@ from candidate_service.live.segment import LivePart, LiveSegment
 from candidate_service.live.segment_writer import Entry, SegmentWriter
 from candidate_service.live.transaction import LiveTransaction
 from candidate_service.save_index import SaveIndex
-from service_runtime.errors import Corrupted, Unavailable
+from service_runtime.ended_logs import open_log, remove_ended
+from service_runtime.errors import Corrupted, NotFound, Unavailable
 from service_runtime.event_log import EventLog, end_position, read_log
 from service_runtime.group_commit import GroupCommit
+from service_runtime.log_folders import log_folders, unused_position
 from service_runtime.telemetry import logger
 
 T = TypeVar("T")
@@ -192,26 +194,26 @@ class LiveJournal:
     def trim(self, positions: Mapping[str, int]) -> int:
         """Delete records before some positions: they are in every generation that is kept.
 
-        Logs of processes that have ended are trimmed as well.
+        Logs of processes that have ended are trimmed as well, and go when nothing is left in them.
 
         Returns:
             How many bytes were given back.
         """
-        removed = 0
         if self._own is None:
             return 0
         with self._lock:
             self._own.roll()  # a segment a generation: it can go when that generation goes
+        folder = self._settings.folder
+        removed = self._own.remove_before(positions.get(self.log_name, 0))
         for name, position in positions.items():
-            if name == self.log_name:
-                removed += self._own.remove_before(position)
-            elif (self._settings.folder / name).is_dir():
-                try:
-                    with EventLog(self._settings.folder / name) as log:
-                        log.roll()
-                        removed += log.remove_before(position)
-                except Unavailable:
-                    continue  # its writer does it
+            if name != self.log_name:
+                removed += _trim_ended(folder / name, position)
+
+        def has_more(log: EventLog) -> bool:
+            known = max(positions.get(log.folder.name, 0), log.first_position)
+            return log.position > known
+
+        remove_ended(folder, now=self._settings.clock_us() / 1e6, is_needed=has_more)
         return removed
 
     def _writer(
@@ -287,10 +289,7 @@ class LiveJournal:
         return count
 
     def _log_names(self) -> list[str]:
-        folder = self._settings.folder
-        if not folder.is_dir():
-            return []
-        return sorted(path.name for path in folder.iterdir() if path.is_dir())
+        return [folder.name for folder in log_folders(self._settings.folder)]
 
     def _entries(self, name: str, position: int) -> Iterator[Entry]:
         """Return a log's records after a position; what cannot be read is counted and told."""
@@ -317,13 +316,25 @@ class LiveJournal:
                 _log.exception("live.follow_failed")
 
 
+def _trim_ended(folder: Path, position: int) -> int:
+    """Delete what lies before a position of a log that nobody writes, return how many bytes."""
+    try:
+        with EventLog(folder, new_at=unused_position(), may_begin=False) as log:
+            log.roll()
+            return log.remove_before(position)
+    except (NotFound, Unavailable):  # it was removed, or its writer does it
+        return 0
+
+
 def _open_own(settings: JournalSettings) -> tuple[str, EventLog | None]:
     """Open the log of this process; None where it may only read."""
     names = [settings.log_name] if settings.log_name else map(str, range(LOG_COUNT_MAX))
     for name in names:
+        folder, begin_at = settings.folder / name, settings.exported.get(name, 0)
         try:
-            begin_at = settings.exported.get(name, 0)
-            return name, EventLog(settings.folder / name, begin_at=begin_at)
+            if settings.log_name:
+                return name, open_log(folder, begin_at=begin_at)
+            return name, EventLog(folder, begin_at=begin_at, new_at=unused_position())
         except Unavailable:
             if settings.log_name:
                 raise
