@@ -74,15 +74,15 @@ def _reasons(proposed: Pool, queried_ids: Sequence[str]) -> list[tuple[SourceRea
 
 def _nearest(shown: NDArray[np.int32], context: FeatureContext) -> list[str]:
     """The query pin, or a medoid that is near enough, for pins that no source proposed."""
-    ids, vectors = context.world.catalogue.pin_ids, context.world.vectors
-    if context.query_row >= 0:
-        return [ids.id(context.query_row)] * shown.size
+    vectors = context.world.vectors
+    if context.query_row >= 0:  # it may be younger than the catalogue
+        return context.world.ids(np.array([context.query_row], np.int32)) * shown.size
     medoids = context.medoid_rows
     if vectors is None or not medoids.size or not shown.size:
         return [""] * shown.size
     medoids = medoids[medoids < len(vectors)]
     rows = np.where(shown < len(vectors), shown, np.int32(-1))
     cosines = kernels.cosines(vectors, rows, np.ascontiguousarray(vectors[medoids]))
-    names = [*ids.ids(medoids), ""]
+    names = [*context.world.ids(medoids), ""]
     nearest = np.where(cosines.max(axis=1, initial=0) >= BECAUSE_COSINE_MIN, cosines.argmax(1), -1)
     return [names[place] for place in nearest.tolist()]

@@ -1,5 +1,6 @@
 """Which pin is named as the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from ranking_service.explain import explain
 from ranking_service.features import make_context
-from ranking_service.pool import merge
+from ranking_service.live_pins import LivePin, live_pins
+from ranking_service.pool import Candidates, merge, pool_of
 from ranking_service.profile import NOBODY
 from ranking_service.query import Surface, Viewer
 from tests.ranking_service.worlds import NOW, make_candidates, make_list, make_world, pin_id
@@ -57,3 +59,24 @@ def test_popularity_explains_only_where_it_leads(
 
     assert pin.because_pin_id == because
     assert {reason.source for reason in pin.sources} == {proposals.source for proposals in lists}
+
+
+def test_query_pin_younger_than_the_catalogue_is_named(tmp_path: Path) -> None:
+    """What no source proposed is there because of the query pin, also where that is a live one."""
+    world = make_world(tmp_path, 200)
+    live = live_pins([LivePin("young")], world.catalogue, dimension=0)
+    world = replace(world, live=live)
+    (query_row,) = world.rows(["young"]).tolist()
+    context = make_context(
+        world, NOBODY, Viewer(), surface=Surface.RELATED_PINS, query_row=query_row, now=NOW
+    )
+
+    (pin,) = explain(
+        pool_of(np.array([1], np.int32)),
+        Candidates.none(),
+        context,
+        positions=np.array([0]),
+        scores=np.zeros(1, np.float32),
+    )
+
+    assert pin.because_pin_id == "young"
