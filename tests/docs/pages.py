@@ -6,7 +6,7 @@
 ```sh stop             a Ctrl-C in that terminal, then as run
 ```csv file=pins.csv   written to that file
 ```text shown          the block before printed this; … stands for anything, lines may be left out
-```sh run needs=npm    run where npm can be had
+```sh run needs=a,b    run where both a and b can be had
 ````
 
 Blocks without such a word are only read: their commands must exist (test_commands.py).

@@ -3,6 +3,7 @@
 import functools
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,8 @@ OWN_NETWORK = (
     *(sys.executable, str(ROOT / "tests" / "docs" / "own_network.py")),
 )
 """The usual ports are free, nothing leads out, and whatever was started ends with the session."""
+USUAL_PORTS = (50051, 50052, 50053, 8080, 9101, 9102, 9103, 9104, 9901)
+"""What pages listen on."""
 
 PREAMBLE = """\
 set -e
@@ -27,6 +30,7 @@ wait_until_up() {
   done
   echo "it never said that it is up:"; cat "$1"; return 1
 }
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 stop_server() { if [ -n "$SERVER" ]; then kill -TERM "$SERVER"; wait "$SERVER"; SERVER=""; fi; }
 SERVER=""
 """
@@ -48,15 +52,36 @@ class Ran:
 
 
 @functools.cache
-def why_not() -> str:
-    """Why no session can be had on this machine; "" if one can."""
+def without_own_network() -> str:
+    """Why no network of one's own can be had on this machine; "" if one can."""
     try:
         tried = subprocess.run(
             [*OWN_NETWORK, "true"], capture_output=True, text=True, timeout=30, check=False
         )
     except FileNotFoundError:
-        return "no `unshare` here (util-linux): pages cannot have a network of their own"
+        return "no `unshare` here (util-linux)"
     return f"no network namespace can be made: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def why_not() -> str:
+    """Why no session can be had just now; "" if one can, at worst on the machine's own ports."""
+    if not without_own_network():
+        return ""
+    taken = [port for port in USUAL_PORTS if not _is_free(port)]
+    return f"{without_own_network()}; and ports {taken} are taken" if taken else ""
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def can_run(block: Block, tools: Collection[str]) -> bool:
+    """Whether a block needs nothing but those tools."""
+    return set(filter(None, block.value("needs").split(","))) <= set(tools)
 
 
 def run(
@@ -84,7 +109,7 @@ def run(
     script = [PREAMBLE]
     outputs = {}
     for number, block in enumerate(blocks):
-        if block.value("needs") and block.value("needs") not in tools:
+        if not can_run(block, tools):
             continue
         if block.value("file"):
             (folder / block.value("file")).write_text(block.text, encoding="utf-8")
@@ -94,7 +119,7 @@ def run(
             script.append(lines)
     (notes / "script.sh").write_text("\n".join([*script, "stop_server", ""]), encoding="utf-8")
     done = subprocess.run(
-        [*OWN_NETWORK, "bash", str(notes / "script.sh")],
+        [*(() if without_own_network() else OWN_NETWORK), "bash", str(notes / "script.sh")],
         cwd=folder,
         env=environment_of(environment or {}),
         stdin=subprocess.DEVNULL,
