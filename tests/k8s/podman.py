@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.k8s.manifest_rules import Manifest, containers, pod_template, quantity
+from tests.k8s.manifest_rules import Manifest, pod_template, quantity
+from tests.k8s.manifest_rules.reading import arguments, environment, process
 
 
 def missing() -> str:
@@ -46,7 +47,7 @@ def run_arguments(
         Options only; the image and `arguments_of` come after them.
     """
     spec = pod_template(workload)["spec"]
-    container = _main(workload)
+    container = process(workload)
     pod_security, security = spec["securityContext"], container["securityContext"]
     made = [f"--user={pod_security['runAsUser']}:{pod_security['runAsGroup']}"]
     if security["readOnlyRootFilesystem"]:
@@ -55,23 +56,14 @@ def run_arguments(
     if not security["allowPrivilegeEscalation"]:
         made.append("--security-opt=no-new-privileges")
     made.append(f"--memory={int(quantity(container['resources']['limits']['memory']))}")
-    environment = dict(settings)
-    for one in container.get("env", []):
-        environment[one["name"]] = one.get("value", name)  # the only field taken is the pod's name
-    made += [f"--env={key}={value}" for key, value in environment.items()]
+    variables = dict(settings) | environment(container, {}, pod=name)
+    made += [f"--env={key}={value}" for key, value in variables.items()]
     return [*made, *_mounts(spec, container, volumes)]
 
 
 def arguments_of(workload: Manifest) -> list[str]:
-    """The arguments of the workload's container."""
-    found: list[str] = _main(workload)["args"]
-    return found
-
-
-def _main(workload: Manifest) -> dict[str, Any]:
-    return next(
-        one for one in containers(pod_template(workload)) if one["name"] in {"server", "job"}
-    )
+    """The arguments of the workload's container, as its process gets them."""
+    return arguments(process(workload), environment(process(workload), {}, pod=""))
 
 
 def _mounts(
