@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ranking_service.pin_keys import keys_of_arrow
-from service_runtime.event_log import read_log
+from service_runtime.ended_logs import read_all
+from service_runtime.files import sync_path
 
 
 def erased_root(data_root: Path) -> Path:
@@ -30,12 +31,10 @@ def encode_erasure(user_key: int, time_us: int) -> bytes:
 def read_erased(data_root: Path) -> dict[int, int]:
     """Up to when each erased user is forgotten, microseconds since the epoch, by user key."""
     erased: dict[int, int] = {}
-    root = erased_root(data_root)
-    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        for record in read_log(folder):
-            told = orjson.loads(record.payload)
-            user, time_us = int(told["user"]), int(told["time_us"])
-            erased[user] = max(time_us, erased.get(user, 0))
+    for payload in read_all(erased_root(data_root)):
+        told = orjson.loads(payload)
+        user, time_us = int(told["user"]), int(told["time_us"])
+        erased[user] = max(time_us, erased.get(user, 0))
     return erased
 
 
@@ -79,6 +78,7 @@ def rewrite_without(folder: Path, erased: Mapping[int, int]) -> int:
         table = pq.read_table(path, partitioning=None).filter(pa.array(~gone))
         unfinished = path.with_name(f".{path.name}.writing")
         pq.write_table(table, unfinished, compression="zstd")
+        sync_path(unfinished)
         unfinished.rename(path)
         removed += int(gone.sum())
     return removed

@@ -7,6 +7,7 @@ export are complete before its end is remembered, so a run that was killed is si
 Rows of erased users are left out, and taken out of the files that have them.
 """
 
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,12 +19,20 @@ import pyarrow.parquet as pq
 
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import confirmations_folder, confirmed_table
-from ranking_service.erased_users import read_erased, rewrite_without, without_erased
+from ranking_service.erased_users import (
+    erased_root,
+    read_erased,
+    rewrite_without,
+    without_erased,
+)
 from ranking_service.export_state import exported_position, remember_position
 from ranking_service.impressions import impression_table
+from service_runtime.ended_logs import ENDED_SECONDS, gather_ended, remove_ended
 from service_runtime.errors import Corrupted
-from service_runtime.event_log import read_log
+from service_runtime.event_log import EventLog, first_position, read_log, remove_segments
+from service_runtime.files import sync_path
 from service_runtime.job import JobContext, run_job
+from service_runtime.log_folders import log_folders
 
 NAME: Final = "export_impressions"
 ROWS_MAX: Final = 200_000
@@ -38,7 +47,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
     Export the impressions before `--as-of` that were not exported yet.
 
     Returns:
-        Counts of answers, rows, damaged records and files.
+        Counts of answers, rows, damaged records, files, and logs of ended processes that went.
     """
     out: Path = context.arguments.out or context.data_root / "events" / "impressions"
     report = {"answers": 0, "rows": 0, "damaged": 0, "files": 0, "erased_rows": 0}
@@ -50,7 +59,7 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
             (context.data_root / "live" / "impressions", out, impression_table),
             (confirmations_folder(context.data_root), shown, confirmed_table),
         )
-        for folder in sorted(path for path in root.glob("*") if path.is_dir())
+        for folder in log_folders(root)
     ]
     advance = context.progress("exporting impression logs", len(logs))
     for folder, target, table_of in logs:
@@ -61,7 +70,41 @@ def run(context: JobContext[RankingConfig]) -> Mapping[str, Any]:
             report[name] += count
         advance(1)
     report["erased_rows"] = sum(rewrite_without(folder, erased) for folder in {out, shown})
-    return {**report, "out": str(out)}
+    return {
+        **report,
+        "removed_logs": remove_exported(context.data_root, time.time()),
+        "out": str(out),
+    }
+
+
+def remove_exported(data_root: Path, now: float) -> int:
+    """
+    Remove segments that are exported whole, and the logs of processes that have ended.
+
+    Segments of confirmed lists stay for a while: by them their process knows what it is told again
+    after a restart.  Erasures of processes that have ended are gathered; none is forgotten.
+
+    Args:
+        data_root: Of the logs.
+        now: Unix seconds.
+
+    Returns:
+        How many logs went.
+    """
+    removed = gather_ended(erased_root(data_root), now=now)
+    for root, written_before in (
+        (data_root / "live" / "impressions", now),
+        (confirmations_folder(data_root), now - ENDED_SECONDS),
+    ):
+        for folder in log_folders(root):
+            remove_segments(folder, exported_position(folder), written_before=written_before)
+        removed += remove_ended(root, now=now, is_needed=_has_more)
+    return removed
+
+
+def _has_more(log: EventLog) -> bool:
+    """Whether a log has what is not exported."""
+    return log.position > max(exported_position(log.folder), log.first_position)
 
 
 def export_log(
@@ -85,7 +128,7 @@ def export_log(
     Returns:
         The counts of `run`.
     """
-    start = exported_position(folder)
+    start = max(exported_position(folder), first_position(folder))
     counts = {"answers": 0, "rows": 0, "damaged": 0, "files": 0}
     _remove_unfinished(folder.name, out, start)
     days: dict[str, list[pa.Table]] = {}
@@ -132,7 +175,10 @@ def _write(days: Mapping[str, list[pa.Table]], out: Path, stem: str) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.writing")
         pq.write_table(pa.concat_tables(tables), unfinished, compression="zstd")
+        sync_path(unfinished)
         unfinished.rename(path)
+        sync_path(path.parent)
+        sync_path(out)
     return len(days)
 
 

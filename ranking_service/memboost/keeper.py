@@ -38,10 +38,12 @@ from ranking_service.memboost.table import (
 )
 from ranking_service.pin_keys import key_of, keys_of
 from ranking_service.profile import RecentActions
+from service_runtime.ended_logs import gather_ended, open_log, remove_ended
 from service_runtime.errors import CorkboardError
-from service_runtime.event_log import EventLog, read_log
+from service_runtime.event_log import read_log
 from service_runtime.generation_store import GenerationStore
 from service_runtime.live import Live
+from service_runtime.log_folders import log_folders
 from service_runtime.telemetry import Metrics, logger
 
 BUSY_SHARE: Final = 0.05
@@ -79,8 +81,8 @@ class MemboostKeeper:
         self._root = live_root / "memboost"
         self._reset_root = live_root / "memboost_resets"
         name = config.own_name(config.impression_log_name)
-        self._own = EventLog(self._root / name)
-        self._resets = EventLog(self._reset_root / name)
+        self._own = open_log(self._root / name)
+        self._resets = open_log(self._reset_root / name)
         self._positions: dict[Path, int] = {}
         self._marks: deque[tuple[float, int]] = deque()
         self._day = Day()
@@ -213,7 +215,7 @@ class MemboostKeeper:
             generation = snapshot[0].id if snapshot else ""
             as_of_us = snapshot[0].manifest.as_of_us if snapshot else 0
             payloads = self._unread()
-            self._cut_own_log()
+            self._cut_logs()
             resets = [reset.rule for reset in read_resets(self._reset_root)]
             state = (generation, len(resets), len(self._positions))
             if not payloads and state == self._published:
@@ -247,19 +249,28 @@ class MemboostKeeper:
     def _unread(self) -> list[bytes]:
         """The records of all processes since the last time."""
         payloads = []
-        for folder in sorted(path for path in self._root.glob("*") if path.is_dir()):
+        positions = {}
+        for folder in log_folders(self._root):
             position = self._positions.get(folder, 0)
             for record in read_log(folder, position):
                 payloads.append(record.payload)
                 position = record.position_after
-            self._positions[folder] = position
+            positions[folder] = position
+        self._positions = positions
         return payloads
 
-    def _cut_own_log(self) -> None:
-        """Remove what this process wrote more than two days ago, looking once an hour."""
+    def _cut_logs(self) -> None:
+        """
+        Remove what this process wrote more than two days ago, and processes that ended before that.
+
+        Looks once an hour.  Nothing in their logs counts any longer, erasures neither: they concern
+        what was shown before them.
+        """
         now = self._clock()
         if not self._marks or now - self._marks[-1][0] >= MARK_SECONDS:
             self._marks.append((now, self._own.position))
+            remove_ended(self._root, now=now)
+            gather_ended(self._reset_root, now=now)
         while now - self._marks[0][0] > KEPT_SECONDS:
             self._own.remove_before(self._marks.popleft()[1])
 

@@ -8,7 +8,7 @@ import orjson
 
 from ranking_service.memboost.table import Reset
 from ranking_service.pin_keys import key_of
-from service_runtime.event_log import read_log
+from service_runtime.ended_logs import read_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def encode_reset(reset: RecordedReset) -> bytes:
 
 def read_resets(root: Path) -> Iterator[RecordedReset]:
     """
-    Every reset of every process.
+    Every reset of every process, some perhaps twice.
 
     Args:
         root: Folder of the logs, one folder a process.
@@ -60,6 +60,5 @@ def read_resets(root: Path) -> Iterator[RecordedReset]:
     Raises:
         ValueError, TypeError: If a record that is whole says nothing that we know.
     """
-    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        for record in read_log(folder):
-            yield RecordedReset(**orjson.loads(record.payload))
+    for payload in read_all(root):
+        yield RecordedReset(**orjson.loads(payload))

@@ -1,5 +1,6 @@
 """The live counters: all processes count alike, also after a restart; what is forgotten stays."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 
 from ranking_service.answer import Answer, RankedPin
 from ranking_service.config import RankingConfig
-from ranking_service.memboost.keeper import MemboostKeeper
+from ranking_service.memboost.keeper import KEPT_SECONDS, MemboostKeeper
 from ranking_service.memboost.records import ShownList
 from ranking_service.memboost.resets import RecordedReset
 from ranking_service.pin_keys import key_of, keys_of
 from ranking_service.profile import RecentActions
 from ranking_service.query import Surface
+from service_runtime.ended_logs import ENDED_SECONDS
 from service_runtime.generation_store import GenerationStore
+from service_runtime.log_folders import log_folders
 from service_runtime.telemetry import Metrics
 from tests.ranking_service.worlds import NOW
 
@@ -191,3 +194,74 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
 
     assert counts(kept, "a")[0] == [1]
     kept.close()
+
+
+def age(folder: Path, seconds: float = ENDED_SECONDS + 60) -> None:
+    """Make a log look as if nobody had written to it for so long before the keeper's clock."""
+    for path in [*folder.glob("*.log"), folder]:
+        os.utime(path, (NOW + 60 - seconds, NOW + 60 - seconds))
+
+
+def look(kept: MemboostKeeper) -> None:
+    """Let an hour pass for a keeper: it looks for logs of processes that have ended."""
+    kept._marks.clear()
+    kept.refresh()
+
+
+def test_logs_are_kept_for_longer_than_they_count() -> None:
+    """An erasure in a log that goes must concern nothing that still counts."""
+    assert ENDED_SECONDS >= KEPT_SECONDS + 86_400
+
+
+def test_the_log_of_a_process_that_is_gone_goes(tmp_path: Path) -> None:
+    """Not one that was written lately, nor one whose process lives; a name may come back."""
+    reader = keeper(tmp_path, "reader")
+    for name in ("gone", "lately"):
+        other = keeper(tmp_path, name)
+        other.note_shown(replace(ANSWER, list_id=name), NOW)
+        other.flush()
+        other.close()
+    silent = keeper(tmp_path, "silent")
+    for name in ("gone", "silent"):
+        age(tmp_path / "live" / "memboost" / name)
+    age(tmp_path / "live" / "memboost" / "lately", ENDED_SECONDS - 60)
+
+    look(reader)
+
+    assert _names(tmp_path, "memboost") == ["lately", "reader", "silent"]
+    again = keeper(tmp_path, "gone")
+    again.note_shown(replace(ANSWER, list_id="again"), NOW)
+    again.flush()
+    silent.note_shown(replace(ANSWER, list_id="silent"), NOW)
+    silent.flush()
+    reader.refresh()
+    assert counts(reader, "a")[0] == [4]
+    for one in (reader, again, silent):
+        one.close()
+
+
+def test_resets_of_processes_that_are_gone_hold(tmp_path: Path) -> None:
+    """They are gathered in one log, which every process reads, also a new one."""
+    kept = keeper(tmp_path, "kept")
+    kept.note_shown(ANSWER, NOW)
+    kept.flush()
+    for number, pin in enumerate("ab"):
+        other = keeper(tmp_path, f"gone-{number}")
+        other.reset(RecordedReset(pin, "q", pin, 0, round((NOW + 50) * 1e6), 0, "spam"))
+        other.close()
+        age(tmp_path / "live" / "memboost_resets" / f"gone-{number}")
+    kept.refresh()
+    assert counts(kept, "a", "b", "c")[0] == [0, 0, 1]
+
+    look(kept)
+
+    assert _names(tmp_path, "memboost_resets") == ["_ended", "kept"]
+    assert counts(kept, "a", "b", "c")[0] == [0, 0, 1]
+    fresh = keeper(tmp_path, "fresh")
+    assert counts(fresh, "a", "b", "c")[0] == [0, 0, 1]
+    fresh.close()
+    kept.close()
+
+
+def _names(root: Path, kind: str) -> list[str]:
+    return [folder.name for folder in log_folders(root / "live" / kind)]
