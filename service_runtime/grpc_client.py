@@ -231,9 +231,11 @@ def _service_config(attempts_max: int, *, watches_health: bool) -> str:
     if attempts_max > 1:
         retry = {
             "maxAttempts": attempts_max,
+            # Another replica at once; then later than a lost connection is tried again (0.12 s at
+            # the latest): where there is one address, all tries would fail before.
             "initialBackoff": "0.01s",
             "maxBackoff": "0.2s",
-            "backoffMultiplier": 3,
+            "backoffMultiplier": 18,
             # A server that shuts down cancels calls that reach it before its clients know.
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }

@@ -1,6 +1,9 @@
 """Channels and calls, against real servers."""
 
+import contextlib
 import json
+import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -92,6 +95,50 @@ def test_server_that_is_not_there_is_unavailable() -> None:
 
     with connected(port) as method, pytest.raises(Unavailable):
         call(method, Echo(text="x"), timeout_s=30)
+
+
+def test_connection_reset_by_a_process_that_ends_costs_no_call() -> None:
+    """As when one of several processes on a port closes its part of the queue: once, then well."""
+    with serving() as (server, _), Resetting(server.port) as port, connected(port) as method:
+        answer = call(method, Echo(text="x"), timeout_s=30)
+
+    assert answer.text == "x"
+
+
+class Resetting:
+    """A port that resets the first connection and hands every later one on to another port."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> int:
+        """Its number."""
+        threading.Thread(target=self._run, daemon=True).start()
+        return int(self._listener.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._listener, *self._open):
+            one.close()
+
+    def _run(self) -> None:
+        first, _ = self._listener.accept()
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        first.close()
+        with contextlib.suppress(OSError):  # the end of the test
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._open += near, far
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=_copy, args=pair, daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while content := source.recv(65536):
+            target.sendall(content)
 
 
 def test_channel_finds_a_restarted_server() -> None:
