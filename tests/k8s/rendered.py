@@ -26,7 +26,7 @@ def rendered(overlay: str) -> str:
 
 
 def manifests(overlay: str) -> list[Manifest]:
-    """The objects of an overlay, the mesh's own kinds left out."""
+    """The objects of an overlay, a mesh's own kinds among them."""
     found = [one for one in yaml.safe_load_all(rendered(overlay)) if one]
     assert len(found) > 20
     return found
