@@ -77,10 +77,11 @@ def _nearest(shown: NDArray[np.int32], context: FeatureContext) -> list[str]:
     vectors = context.world.vectors
     if context.query_row >= 0:  # it may be younger than the catalogue
         return context.world.ids(np.array([context.query_row], np.int32)) * shown.size
-    medoids = context.medoid_rows
-    if vectors is None or not medoids.size or not shown.size:
+    if vectors is None:
         return [""] * shown.size
-    medoids = medoids[medoids < len(vectors)]
+    medoids = context.medoid_rows[context.medoid_rows < len(vectors)]  # others are younger
+    if not medoids.size or not shown.size:
+        return [""] * shown.size
     rows = np.where(shown < len(vectors), shown, np.int32(-1))
     cosines = kernels.cosines(vectors, rows, np.ascontiguousarray(vectors[medoids]))
     names = [*context.world.ids(medoids), ""]

@@ -13,7 +13,14 @@ from ranking_service.live_pins import LivePin, live_pins
 from ranking_service.pool import Candidates, merge, pool_of
 from ranking_service.profile import NOBODY
 from ranking_service.query import Surface, Viewer
-from tests.ranking_service.worlds import NOW, make_candidates, make_list, make_world, pin_id
+from tests.ranking_service.worlds import (
+    NOW,
+    make_candidates,
+    make_list,
+    make_profile,
+    make_world,
+    pin_id,
+)
 
 FILLER = list(range(100, 200))
 
@@ -80,3 +87,24 @@ def test_query_pin_younger_than_the_catalogue_is_named(tmp_path: Path) -> None:
     )
 
     assert pin.because_pin_id == "young"
+
+
+def test_medoids_younger_than_the_catalogue_explain_nothing(tmp_path: Path) -> None:
+    """A user who has acted on live pins alone gets answers, without a reason from the profile."""
+    world = make_world(tmp_path, 200)
+    world = replace(world, live=live_pins([LivePin("young")], world.catalogue, dimension=0))
+    profile = replace(make_profile([1]), medoid_ids=("young",))
+    context = make_context(
+        world, profile, Viewer(), surface=Surface.HOME_FEED, query_row=-1, now=NOW
+    )
+
+    (pin,) = explain(
+        pool_of(np.array([1], np.int32)),
+        Candidates.none(),
+        context,
+        positions=np.array([0]),
+        scores=np.zeros(1, np.float32),
+    )
+
+    assert context.medoid_rows.tolist() == world.rows(["young"]).tolist()
+    assert pin.because_pin_id == ""
