@@ -10,15 +10,22 @@ import orjson
 
 from ranking_service.confirmations import confirmations_folder
 from ranking_service.confirmations import decode as decode_confirmation
-from ranking_service.erased_users import encode_erasure, read_erased, rows_of_user
+from ranking_service.erased_users import (
+    encode_erasure,
+    erased_root,
+    read_erased,
+    rows_of_user,
+)
 from ranking_service.export_state import exported_position
 from ranking_service.fallback import CandidateMemory
 from ranking_service.impressions import decode_record
 from ranking_service.memboost.keeper import MemboostKeeper
 from ranking_service.pin_keys import key_of
 from ranking_service.rotation import ShownLately
+from service_runtime.ended_logs import GATHERED
 from service_runtime.errors import Corrupted
 from service_runtime.event_log import EventLog, read_log
+from service_runtime.log_folders import log_folders
 
 
 class ErasureState(StrEnum):
@@ -69,6 +76,7 @@ class Erasures:
         lately: What users were shown.
         logs: Raw logs of this process that hold users.
         others: The other services.
+        follow_seconds: After so long every process on the data root has followed an erasure.
         clock: Unix seconds.
     """
 
@@ -82,6 +90,7 @@ class Erasures:
         lately: ShownLately,
         logs: Sequence[EventLog],
         others: OtherServices,
+        follow_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._data_root = data_root
@@ -91,6 +100,7 @@ class Erasures:
         self._lately = lately
         self._logs = logs
         self._others = others
+        self._follow_seconds = follow_seconds
         self._clock = clock
 
     def erase(self, user_id: str) -> tuple[int, list[StoreErasure]]:
@@ -112,7 +122,7 @@ class Erasures:
         known = self._memboost.knows_user(user_id)
         self._memboost.forget_user(user_id)
         own = [
-            _of("answers_in_memory", 0, in_memory, "of this process; others forget by disuse"),
+            self._in_memory(user_id, in_memory),
             _of("shown_lately", 0, lately, ""),
             _of("memboost_live", self._memboost.knows_user(user_id), known, ""),
             *self._on_disk(user_id),
@@ -123,7 +133,7 @@ class Erasures:
         """What every store says of a user now."""
         self._drop_exported()
         own = [
-            _of("answers_in_memory", self._remembered.count(user_id), 0, "of this process"),
+            self._in_memory(user_id, 0),
             _of("shown_lately", self._lately.count(user_id), 0, ""),
             _of("memboost_live", self._memboost.knows_user(user_id), 0, ""),
             *self._on_disk(user_id),
@@ -133,6 +143,18 @@ class Erasures:
     def close(self) -> None:
         """Close the log. Once."""
         self._log.close()
+
+    def _in_memory(self, user_id: str, record_count: int) -> StoreErasure:
+        """What processes remember: this one says so, others have followed after a while."""
+        left = self._remembered.count(user_id)
+        erased_us = read_erased(self._data_root).get(key_of(user_id))
+        others = {path.name for path in log_folders(erased_root(self._data_root))}
+        others -= {self._log.folder.name, GATHERED}
+        is_followed = erased_us is None or self._clock() >= erased_us / 1e6 + self._follow_seconds
+        if left or not others or is_followed:
+            return _of("answers_in_memory", left, record_count, "")
+        detail = f"other processes forget within {self._follow_seconds:g} s of the erasure"
+        return _of("answers_in_memory", 1, record_count, detail)
 
     def _on_disk(self, user_id: str) -> list[StoreErasure]:
         """The stores that jobs clean."""
@@ -177,7 +199,7 @@ class Erasures:
             (self._data_root / "live" / "impressions", _user_of_answer),
             (confirmations_folder(self._data_root), _user_of_confirmation),
         ):
-            for folder in (path for path in root.glob("*") if path.is_dir()):
+            for folder in log_folders(root):
                 count += sum(user_of(record.payload) == user_id for record in read_log(folder))
         return count
 

@@ -1,14 +1,12 @@
 """The wire edge of forgetting a user."""
 
 from typing import Final
-from uuid import UUID
+from uuid import uuid4
 
 import grpc
 
 from corkboard.ranking.v1 import ranking_service_pb2 as pb
 from ranking_service.erasure import Erasures, ErasureState, StoreErasure
-from ranking_service.query import seed_of
-from service_runtime.call_context import current_request_id
 from service_runtime.telemetry import audit, hashed
 
 _STATES: Final = {
@@ -35,7 +33,7 @@ class ErasureVerbs:
         """See the contract."""
         del context
         time_us, stores = self._erasures.erase(request.user_id)
-        receipt_id = str(UUID(int=seed_of(current_request_id())))
+        receipt_id = str(uuid4())  # not of the request id: callers may use one twice
         audit("EraseUser", user=hashed(request.user_id), receipt_id=receipt_id)
         answer = pb.EraseUserResponse(receipt_id=receipt_id, stores=_encoded(stores))
         answer.erase_time.FromMicroseconds(time_us)

@@ -1,11 +1,13 @@
 """What to answer from when candidate_service is away: its last lists, else what is popular."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from threading import Lock
 from typing import Final
 
 import numpy as np
 
+from ranking_service.pin_keys import key_of
 from ranking_service.pool import Candidates, SourceList
 from ranking_service.world import World
 
@@ -49,6 +51,12 @@ class CandidateMemory:
             for key in gone:
                 del self._kept[key]
             return len(gone)
+
+    def forget_keys(self, user_keys: Collection[int]) -> int:
+        """Drop the answers to users that are known by key alone; returns how many those were."""
+        with self._lock:
+            users = {key[1] for key in self._kept}
+        return sum(self.forget(user) for user in users if key_of(user) in user_keys)
 
     def count(self, user_id: str) -> int:
         """Answers to a user that are kept."""

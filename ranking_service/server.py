@@ -11,6 +11,7 @@ from corkboard.ranking.v1.ranking_service_pb2_grpc import add_RankingServiceServ
 from ranking_service.config import RankingConfig
 from ranking_service.confirmations import Confirmations
 from ranking_service.erasure import Erasures
+from ranking_service.erasure_follower import ErasureFollower
 from ranking_service.erasure_upstream import ErasureUpstream
 from ranking_service.experiment_results import ExperimentResults
 from ranking_service.features import FEATURE_NAMES, feature_rows, make_context
@@ -33,6 +34,7 @@ from ranking_service.upstream import Upstream, make_stubs
 from ranking_service.world import Artifacts
 from service_runtime.access import Role
 from service_runtime.clock import Clock, system_clock
+from service_runtime.ended_logs import open_log
 from service_runtime.errors import NotReady
 from service_runtime.event_log import EventLog
 from service_runtime.generation_metrics import GenerationMetrics
@@ -109,6 +111,7 @@ def build(config: RankingConfig) -> Server:
             lately=lately,
             logs=(shown_log, confirmed_log),
             others=ErasureUpstream(make_stubs(*channels), config),
+            follow_seconds=2 * config.generation_poll_seconds + config.deadline_seconds_max,
             clock=clock,
         ),
         experiments=lambda name: (planner.shares(name), results.of(name)),
@@ -118,7 +121,8 @@ def build(config: RankingConfig) -> Server:
     )
     lives = (*artifacts.lives, rankers.live, shadow.live, memboost.live, results.live)
     GenerationMetrics(metrics, lambda: lives)
-    watcher = _watcher((*lives, planner, pages, lately), config)
+    erased = ErasureFollower(config.data_root, upstream.memory, config.deadline_seconds_max)
+    watcher = _watcher((*lives, planner, pages, lately, erased), config)
     closing = [watcher.stop, *(channel.close for channel in channels)]
     closing += [shadow.close, impressions.close, memboost.close, servicer.close]
     return _server(
@@ -242,7 +246,7 @@ def _server(
 
 def _open_log(config: RankingConfig, name: str) -> EventLog:
     """This process's own log of a kind."""
-    return EventLog(config.data_root / "live" / name / config.own_name(config.impression_log_name))
+    return open_log(config.data_root / "live" / name / config.own_name(config.impression_log_name))
 
 
 def warm_up(artifacts: Artifacts, rankers: Rankers) -> None:

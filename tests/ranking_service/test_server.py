@@ -433,6 +433,18 @@ def test_an_erased_user_leaves_every_store(fragile: House) -> None:
     assert {store.state for store in left.values()} == {pb.ERASURE_STATE_ERASED}, left
 
 
+def test_each_erasure_has_a_receipt_of_its_own(fragile: House) -> None:
+    """Also where a caller sends one request id twice."""
+    twice = [
+        fragile.stub.EraseUser(
+            pb.EraseUserRequest(user_id=user), timeout=10, metadata=[("x-request-id", "same")]
+        ).receipt_id
+        for user in ("ana", "bob")
+    ]
+
+    assert twice[0] != twice[1]
+
+
 def test_a_service_that_is_away_is_not_reached(fragile: House) -> None:
     """The receipt says so, and what to do."""
     fragile.candidate.stop(0)
