@@ -34,7 +34,7 @@ from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
 from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
 from service_runtime.supervisor import end_with_supervisor, supervise
-from service_runtime.telemetry import Metrics, configure_logging, keep_audit, logger
+from service_runtime.telemetry import Metrics, configure_logging, keep_audit, logger, use_log_key
 from service_runtime.tls import TlsFiles, server_credentials
 from service_runtime.worker_pool import Pools
 
@@ -314,6 +314,7 @@ def run_service(
         config = load_config(
             config_class, path=options.config, env_prefix=prefix, overrides=options.set
         )
+        use_log_key(None if options.print_config else config.log_key_file)
     except ProcessFailed as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201  no logging before there is a config
         return error.EXIT_CODE

@@ -40,7 +40,7 @@ from service_runtime.disk_faults import disk_error, is_of_disk
 from service_runtime.errors import CorkboardError, InvalidRequest, ProcessFailed
 from service_runtime.generations import GenerationStore, open_generations
 from service_runtime.progress import ProgressView, SilentProgress, open_progress
-from service_runtime.telemetry import configure_logging, keep_audit, logger
+from service_runtime.telemetry import configure_logging, keep_audit, logger, use_log_key
 
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
 
@@ -279,6 +279,7 @@ def _context(
     if parsed.data_root is not None:
         overrides.append(f"data_root={parsed.data_root}")
     config = load_config(config_class, path=parsed.config, overrides=overrides)
+    use_log_key(config.log_key_file)
     is_watched = sys.stderr.isatty()  # then the bars tell, and log lines would tear them
     configure_logging("warning" if parsed.quiet or is_watched else config.log_level, name)
     keep_audit(config.data_root, name)

@@ -1,5 +1,7 @@
 """Settings of what is seen of a process from outside: its log lines and its traces."""
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
@@ -13,6 +15,11 @@ class SightConfig(BaseSettings):
         le=1_000_000,
         description="Lines a second for calls of one method and outcome; beyond, every 100th. "
         "Guess.",
+    )
+    log_key_file: Path | None = Field(
+        default=None,
+        description="File of a key for hashes of people in log and audit, 16 bytes or more, the "
+        "same for all services; unset = whoever knows an id can compute its hash.",
     )
     trace_endpoint: str = Field(
         default="",

@@ -36,7 +36,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from service_runtime.audit_trail import AuditTrail
 from service_runtime.call_context import caller_name_var, request_id_var, trace_id_var
-from service_runtime.errors import BindFailed
+from service_runtime.errors import BindFailed, ProcessFailed
 
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -111,9 +111,47 @@ _trails: list[AuditTrail] = []
 """Where audit lines of this process go beside the log; none or one."""
 
 
+LOG_KEY_BYTES_MIN = 16
+"""Fewer could be found by trying."""
+
+
+class LogKeyFailed(ProcessFailed):
+    """The key for hashes cannot be used."""
+
+    HINT = "head -c 32 /dev/urandom | base64 > FILE, and name it in log_key_file of every service"
+    EXIT_CODE = 2
+
+
+def use_log_key(path: Path | None) -> None:
+    """
+    Have `hashed` take a key from here on; read once, so a new one needs a restart.
+
+    Args:
+        path: File of the key; white space at its ends does not count. None = no key.
+
+    Raises:
+        LogKeyFailed: The file cannot be read, or holds too little.
+    """
+    try:
+        key = b"" if path is None else path.read_bytes().strip()
+    except OSError as error:
+        raise LogKeyFailed(f"cannot read the log key {path}: {error.strerror}") from error
+    if path is not None and len(key) < LOG_KEY_BYTES_MIN:
+        raise LogKeyFailed(f"the log key {path} has fewer than {LOG_KEY_BYTES_MIN} bytes")
+    _log_key[:] = [hashlib.blake2b(key, digest_size=32).digest() if key else b""]
+
+
+_log_key = [b""]
+"""The key of `hashed`; empty = none."""
+
+
 def hashed(name: str) -> str:
-    """A name of a person as logs may have it: 12 hex digits, the same for the same name."""
-    return hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+    """
+    A name of a person as logs may have it: 12 hex digits, the same for the same name.
+
+    Without a key (`use_log_key`) whoever knows names can compute their hashes.
+    """
+    return hashlib.blake2b(name.encode(), digest_size=6, key=_log_key[0]).hexdigest()
 
 
 class Metrics:

@@ -58,11 +58,15 @@ def _read(service: str) -> Settings:
     return Settings(values=tomllib.loads(done.stdout))
 
 
+NAMED_FILES = ("tls_client_ca_file", "tls_ca_file", "token_file", "access_file", "log_key_file")
+"""Settings that name a file which must be there, beside the certificate and its key."""
+
+
 def look_at_settings(
     settings: Mapping[str, Settings], clock: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
     """
-    Every service's settings, and certificates, tokens and access files that they name.
+    Every service's settings, and certificates, tokens, keys and access files that they name.
 
     Args:
         settings: By service.
@@ -76,7 +80,7 @@ def look_at_settings(
             continue
         yield Finding(AREA, service, Level.OK, "every setting is as it may be")
         yield from _certificate(service, read.values, clock())
-        for name in ("tls_client_ca_file", "tls_ca_file", "token_file", "access_file"):
+        for name in NAMED_FILES:
             if name in read.values:
                 yield _readable(service, name, Path(read.values[name]))
 

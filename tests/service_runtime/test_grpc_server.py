@@ -522,6 +522,19 @@ def test_nobody_reading_the_ready_line_is_no_error() -> None:
     assert code == 0
 
 
+def test_log_key_is_used_or_the_process_does_not_start(tmp_path: Path) -> None:
+    """Set and absent is a mistake that nobody would see in the log; the settings can be shown."""
+    setting = ("--set", f"log_key_file={tmp_path / 'absent'}")
+
+    code, _, lines = EchoProcess(*setting).end()
+    shown, text, _ = EchoProcess(*setting, "--print-config").end()
+
+    assert code == 2
+    assert "cannot read the log key" in "\n".join(lines)
+    assert shown == 0
+    assert "log_key_file = " in text
+
+
 def test_log_pipe_that_nobody_empties_stops_no_call() -> None:
     """A parent that forgot to read stderr does not stop the service when the pipe is full."""
     process = subprocess.Popen(

@@ -116,7 +116,13 @@ def test_errors_have_their_exit_code_and_a_report(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--set", "window_dais=3"], ["--set", "window_days=0"], ["--shard", "4/4"], ["--as-of", "x"]],
+    [
+        ["--set", "window_dais=3"],
+        ["--set", "window_days=0"],
+        ["--set", "log_key_file=/absent/log.key"],
+        ["--shard", "4/4"],
+        ["--as-of", "x"],
+    ],
 )
 def test_bad_arguments_are_refused_before_the_job_runs(
     capsys: pytest.CaptureFixture[str], arguments: list[str]

@@ -7,6 +7,7 @@ import logging
 import socket
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,14 @@ import pytest
 
 from service_runtime.call_context import request_id_var
 from service_runtime.errors import BindFailed
-from service_runtime.telemetry import Metrics, configure_logging, logger
+from service_runtime.telemetry import (
+    LogKeyFailed,
+    Metrics,
+    configure_logging,
+    hashed,
+    logger,
+    use_log_key,
+)
 
 
 @pytest.fixture
@@ -186,3 +194,39 @@ def test_taken_port_is_told() -> None:
 
         with pytest.raises(BindFailed, match=f"cannot serve metrics on 127.0.0.1:{port}"):
             Metrics("x").serve("127.0.0.1", port)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Iterator[Path]:
+    """Where a key for hashes may be; afterwards there is none again."""
+    yield tmp_path / "log.key"
+    use_log_key(None)
+
+
+def test_hashes_of_people_depend_on_the_key(key_file: Path) -> None:
+    """Who knows ids but not the key cannot find them; everybody with the key has the same hash."""
+    plain = hashed("ana")
+    key_file.write_text("0123456789abcdef\n")
+    use_log_key(key_file)
+    first = hashed("ana")
+    key_file.write_text("0123456789abcdef")
+    use_log_key(key_file)
+    again = hashed("ana")
+    key_file.write_text("fedcba9876543210")
+    use_log_key(key_file)
+    other = hashed("ana")
+
+    assert first == again
+    assert len({plain, first, other}) == 3
+    assert {len(one) for one in (plain, first)} == {12}
+    assert hashed("bob") != other
+
+
+@pytest.mark.parametrize("content", [None, "", "0123456789abcde\n"])
+def test_a_key_that_protects_nothing_is_refused(key_file: Path, content: str | None) -> None:
+    """Absent, empty or short: the process says so and does not start."""
+    if content is not None:
+        key_file.write_text(content)
+
+    with pytest.raises(LogKeyFailed, match=r"log\.key"):
+        use_log_key(key_file)

@@ -35,11 +35,13 @@ def test_named_files_must_be_there(tmp_path: Path) -> None:
     """A token file that is empty lets nobody in."""
     (tmp_path / "token").write_text("\n")
 
-    found = look(token_file=tmp_path / "token", access_file=tmp_path / "absent")
+    absent = tmp_path / "absent"
+    found = look(token_file=tmp_path / "token", access_file=absent, log_key_file=absent)
 
     assert found["ranking_service"].level is Level.OK
     assert "is empty" in found["ranking_service token_file"].told
     assert found["ranking_service access_file"].level is Level.PROBLEM
+    assert found["ranking_service log_key_file"].level is Level.PROBLEM
 
 
 def test_machine_is_told_without_a_problem_of_ours(tmp_path: Path) -> None:
