@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "k8s" / "monitoring"
 NOT_HERE = {
     "ranking_service_tls_certificate_expiry_seconds",  # with TLS: test_certificate_expiry.py
+    "ranking_service_access_file_refusals_total",  # with an access file: test_access.py
     "ranking_service_process_restarts_total",  # with several processes: test_supervisor.py
 }
 """Metrics of the alerts that these services have no reason to show; where they are proved."""
