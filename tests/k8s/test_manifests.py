@@ -19,6 +19,7 @@ from tests.k8s.manifest_rules import faults
 from tests.k8s.manifest_rules.jobs import NOT_NIGHTLY, is_in_time, job_modules, minutes_of_day
 from tests.k8s.manifest_rules.reading import arguments, environment, process
 from tests.k8s.manifest_rules.settings import config_of
+from tests.k8s.podman import arguments_of, run_arguments
 from tests.k8s.rendered import OVERLAYS, manifests
 
 VERSIONS = ("1.27", "1.37")
@@ -118,6 +119,34 @@ def test_processes_count_with_the_cores_that_they_asked_for() -> None:
         assert isinstance(ranking, RankingConfig)
         assert isinstance(profile, ProfileConfig)
         assert (ranking.worker_count, profile.worker_count) == (4, 8)
+
+
+def test_containers_tried_by_themselves_get_what_pods_get() -> None:
+    """Numbers of cores and the pod's name, in variables and in arguments."""
+    found = manifests("production")
+    candidate = find(found, "Deployment", "candidate-service")
+    options = run_arguments(candidate, {"A": "b"}, {"data": Path("/srv")}, name="pod-7")
+    variables = {one.removeprefix("--env=") for one in options if one.startswith("--env=")}
+
+    assert variables == {
+        "A=b",
+        "CORKBOARD_WORKER_COUNT=2",
+        "OMP_NUM_THREADS=2",
+        "CANDIDATE_SERVICE_LIVE_LOG_NAME=pod-7",
+    }
+    assert arguments_of(find(found, "CronJob", "build-graph")) == [
+        "candidate_service.jobs.build_graph",
+        "--threads=2",
+    ]
+
+
+def test_data_is_for_many_pods_unless_one_machine_has_all() -> None:
+    """Pods on several nodes mount the shared volume; a single node needs no such storage."""
+    for overlay in OVERLAYS:
+        claim = find(manifests(overlay), "PersistentVolumeClaim", "corkboard-data")
+        expected = "ReadWriteOnce" if overlay == "single-node" else "ReadWriteMany"
+
+        assert claim["spec"]["accessModes"] == [expected]
 
 
 _COUNT = """

@@ -16,6 +16,13 @@ SERVICES = {
     "service selects nothing": Broken(
         change("Service", "spec selector", {"app": "x"}), "selects no pods"
     ),
+    "service without calls": Broken(change("Service", "spec ports 0", None), "port grpc is None"),
+    "headless service that would translate": Broken(
+        change("Service", "spec ports 0 port", 443), "port grpc is 443, that of the pods is 50053"
+    ),
+    "service without metrics": Broken(
+        change("Service", "spec ports 1", None), "port metrics is None"
+    ),
     "service port typo": Broken(
         change("Service", "spec ports 0 targetPort", "gprc"), "has the port gprc"
     ),
@@ -25,6 +32,10 @@ SETTINGS = {
     "setting out of range": Broken(
         setting("CORKBOARD_DRAIN_SECONDS", "-1"), "CORKBOARD_DRAIN_SECONDS = '-1'"
     ),
+    "data beside the volume": Broken(
+        setting("CORKBOARD_DATA_ROOT", "/srv"), "its data root /srv is no volume"
+    ),
+    "listens to its own machine": Broken(setting("CORKBOARD_HOST", None), "listens on 127.0.0.1"),
     "port that nobody listens on": Broken(setting("RANKING_SERVICE_PORT", "1"), "listens on"),
     "killed while draining": Broken(pod("terminationGracePeriodSeconds", 18), "drained for 18 s"),
     "drains longer than it lives": Broken(
@@ -82,12 +93,20 @@ PROMISED = {
     "others are spread": Broken(
         pod("topologySpreadConstraints 0 labelSelector matchLabels", {"a": "b"}), "not spread"
     ),
+    "spread with the pods of all": Broken(
+        pod("topologySpreadConstraints 0 labelSelector", {}), "not spread"
+    ),
     "one address for all pods": Broken(change("Service", "spec clusterIP", None), "no headless"),
     "no service": Broken(without("Service", "candidate-service"), "no headless"),
     "nobody scales": Broken(
         without("HorizontalPodAutoscaler", "candidate-service"), "no autoscaler does"
     ),
     "scaler upside down": Broken(scaler("minReplicas", 99), "minReplicas is above"),
+    "one pod at night": Broken(scaler("minReplicas", None), "one pod is left"),
+    "scaled by nothing": Broken(scaler("metrics", []), "scales by [] % of CPU"),
+    "scaled by what cannot be": Broken(
+        scaler("metrics 0 resource target averageUtilization", 300), "scales by [300] % of CPU"
+    ),
     "scaler of nothing": Broken(scaler("scaleTargetRef name", "x"), "there is no Deployment x"),
     "scaler against replicas": Broken(deployment("replicas", 2), "set back the replicas"),
 }

@@ -88,6 +88,15 @@ POLICIES = {
         policy("egress 0 to +", {"ipBlock": {"cidr": "0.0.0.0/0"}}, "names"),
         "goes out to an address",
     ),
+    "everything may go out": Broken(
+        policy("policyTypes", ["Ingress"], "nothing-by-default"), "Egress is open by default"
+    ),
+    "names on every port": Broken(
+        policy("egress 0 ports 0 port", None, "names"), "all ports are open"
+    ),
+    "all pods beside OpenShift's names": Broken(
+        policy("egress 1 to 0 podSelector", None, "names"), "goes out to a pod of openshift-dns"
+    ),
     "pods that nobody thought of": Broken(
         policy(
             "podSelector",

@@ -15,6 +15,18 @@ JOBS = {
         job_pod("containers 0 args 0", "candidate_service.jobs.build_graph"), "has two hours"
     ),
     "job asleep": Broken(job("suspend", to=True, name="build-graph"), "is suspended"),
+    "job beside itself": Broken(
+        job("concurrencyPolicy", "Allow", "build-graph"), "two of it may run"
+    ),
+    "job that hangs": Broken(
+        job("jobTemplate spec activeDeadlineSeconds", None, "build-graph"), "hanging it would keep"
+    ),
+    "job that was missed too often": Broken(
+        job("startingDeadlineSeconds", None, "build-graph"), "never started again"
+    ),
+    "job restarted in its pod": Broken(
+        job_pod("restartPolicy", "OnFailure", "build-graph"), "no trace of its failures"
+    ),
     "job by the clock of the node": Broken(job("timeZone", None, "build-graph"), "not told in UTC"),
     "job of Sundays": Broken(job("schedule", "0 3 * * 0", "build-graph"), "is not every day"),
     "job of no minute": Broken(job("schedule", "75 3 * * *", "build-graph"), "75 is not within"),

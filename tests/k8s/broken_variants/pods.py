@@ -19,11 +19,32 @@ WORKLOADS = {
     "rollout that cannot move": Broken(
         deployment("strategy rollingUpdate maxSurge", 0), "never be updated"
     ),
+    "pods taken away first": Broken(
+        deployment("strategy rollingUpdate maxUnavailable", "25%"), "before others are ready"
+    ),
+    "selector of nobody": Broken(deployment("selector matchLabels", {}), "select its own pods"),
+    "no image": Broken(server("image", None), "server has no image"),
+    "pods that no policy chooses": Broken(
+        deployment("template metadata labels app.kubernetes.io/part-of", None),
+        "network policies choose by ['app.kubernetes.io/part-of']",
+    ),
+    "two writers of live actions": Broken(
+        change("StatefulSet", "spec replicas", 2, "profile-service"), "actions of its own"
+    ),
     "replaced faster than names are": Broken(deployment("minReadySeconds", 0), "minReadySeconds"),
     "missing account": Broken(pod("serviceAccountName", "x"), "no ServiceAccount x"),
     "service links": Broken(pod("enableServiceLinks", None), "service links"),
     "place of a nested volume left to root": Broken(
         change("StatefulSet", "spec template spec initContainers", None, "profile-service"),
+        "no init container makes /data/live/profile",
+    ),
+    "place of a nested volume made elsewhere": Broken(
+        change(
+            "StatefulSet",
+            "spec template spec initContainers 0 volumeMounts",
+            [],
+            "profile-service",
+        ),
         "no init container makes /data/live/profile",
     ),
     "missing governing service": Broken(
@@ -88,6 +109,14 @@ REFERENCES = {
         server("env +", {"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "y"}}}),
         "no Secret x",
     ),
+    "volume that nobody mounts": Broken(server("volumeMounts 0", None), "nobody mounts the volume"),
+    "claim that nobody mounts": Broken(
+        change(
+            "StatefulSet", "spec template spec containers 0 volumeMounts 2", None, "profile-service"
+        ),
+        "nobody mounts the volume live",
+    ),
+    "volume of nothing": Broken(pod("volumes 0", {"name": "scratch"}), "one source is wanted"),
     "mount without volume": Broken(server("volumeMounts 0 name", "nowhere"), "no volume nowhere"),
     "two volumes at one path": Broken(
         server("volumeMounts 1 mountPath", "/tmp"),  # noqa: S108  a path in a pod
@@ -101,6 +130,14 @@ RESOURCES = {
     ),
     "quantity that is none": Broken(server("resources limits memory", "2GB"), "no quantity"),
     "no limits": Broken(server("resources", {}), "a limit of memory"),
+    "claim for nobody": Broken(
+        change("PersistentVolumeClaim", "spec accessModes", [], "corkboard-data"),
+        "who may mount it",
+    ),
+    "claim of nothing": Broken(
+        change("StatefulSet", "spec volumeClaimTemplates 0 spec resources", {}, "profile-service"),
+        "how much it holds",
+    ),
     "scratch without a bound": Broken(
         job_pod("volumes 1 emptyDir", {}), "may fill the node's disk"
     ),
@@ -134,6 +171,9 @@ PROBES = {
         server("livenessProbe successThreshold", 2), "successThreshold"
     ),
     "missing readiness": Broken(server("readinessProbe", None), "readinessProbe: is missing"),
+    "killed while starting": Broken(
+        server("startupProbe failureThreshold", None), "gives up after"
+    ),
     "long port name": Broken(server("ports 0 name", "grpc-of-ranking-service"), "1 to 15"),
     "two ports of one name": Broken(server("ports 0 name", "metrics"), "two ports of one name"),
     "Prometheus sent to the calls": Broken(

@@ -61,6 +61,15 @@ def _hour(one: Manifest) -> Iterator[Fault]:
         yield f"there is no job {module}"
     if one["spec"].get("suspend"):
         yield "it is suspended"
+    if one["spec"].get("concurrencyPolicy") != "Forbid":
+        yield "two of it may run at a time"
+    if "startingDeadlineSeconds" not in one["spec"]:
+        yield "after a hundred hours missed it is never started again"
+    job = one["spec"]["jobTemplate"]["spec"]
+    if "activeDeadlineSeconds" not in job:
+        yield "hanging it would keep all that follow from starting"
+    if job["template"]["spec"].get("restartPolicy") != "Never":
+        yield "restarted in its pod it leaves no trace of its failures"
     if one["spec"].get("timeZone") != "Etc/UTC":
         yield "its hour is not told in UTC as all others are"
     try:

@@ -179,7 +179,9 @@ def _defaults(manifests: list[Manifest]) -> Iterator[Fault]:
     stranger = End("a pod without labels", HERE)
     for way in ("Ingress", "Egress"):
         if not any(
-            way in _types(one["spec"]) and selects(one["spec"]["podSelector"], stranger.labels)
+            way in _types(one["spec"])
+            and selects(one["spec"]["podSelector"], stranger.labels)
+            and not one["spec"].get(way.lower())
             for one in of_kind(manifests, "NetworkPolicy")
         ):
             yield f"{way} is open by default"
@@ -227,6 +229,7 @@ def _forbidden(ends: dict[str, End]) -> Iterator[tuple[End, End, int]]:
         for target in (*strangers[:2], End("a pod of kube-system", "kube-system")):
             yield source, target, 53
             yield source, target, 5432
+        yield source, End("a pod of openshift-dns", "openshift-dns"), 5353
         yield source, End("a machine's keys", address="169.254.169.254"), 80
 
 
@@ -257,6 +260,8 @@ def _ports(rule: dict[str, Any], names: set[str]) -> Iterator[Fault]:
     for port in rule.get("ports", []):
         if port.get("protocol", "TCP") not in {"TCP", "UDP", "SCTP"}:
             yield f"{port['protocol']} is no protocol"
+        if "port" not in port:
+            yield "all ports are open"
         if isinstance(port.get("port"), str) and port["port"] not in names:
             yield f"no container has a port {port['port']}"
 

@@ -16,6 +16,7 @@ from tests.k8s.manifest_rules.reading import (
 )
 
 KINDS = ("startupProbe", "readinessProbe", "livenessProbe")
+START_SECONDS = 300
 _HANDLERS = ("grpc", "httpGet", "tcpSocket", "exec")
 _PORT_NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
@@ -56,6 +57,9 @@ def _probe(kind: str, probe: dict[str, Any] | None, ports: set[int]) -> Iterator
     # A server knows its own full name too, which a version of the contract changes; "" is for good.
     if "grpc" in probe and probe["grpc"].get("service", ""):
         yield f"asks for {probe['grpc']['service']}, the server as a whole is wanted"
+    patience = probe.get("failureThreshold", 3) * probe.get("periodSeconds", 10)
+    if kind == "startupProbe" and "grpc" in probe and patience < START_SECONDS:
+        yield f"gives up after {patience} s, a start from a cold volume may take {START_SECONDS}"
     if kind == "livenessProbe" and probe.get("successThreshold", 1) != 1:
         yield "successThreshold of a liveness probe must be 1"
 

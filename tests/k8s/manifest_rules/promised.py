@@ -35,7 +35,7 @@ def _missing(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
     if len(budgets) != 1:
         yield f"one budget of disruptions is wanted, it has {budgets}"
     spreads = pod_template(one)["spec"].get("topologySpreadConstraints", [])
-    if not spreads or not all(selects(spread["labelSelector"], labels(one)) for spread in spreads):
+    if not spreads or not all(_spreads(spread["labelSelector"], one) for spread in spreads):
         yield "its pods are not spread over nodes"
     if one["kind"] == "Deployment" and "replicas" not in one["spec"]:
         targets = [
@@ -54,6 +54,11 @@ def _missing(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
     ]
     if len(headless) != 1:
         yield "no headless Service shows gRPC its pods"
+
+
+def _spreads(selector: Manifest, one: Manifest) -> bool:
+    """An empty selector would count the pods of all."""
+    return bool(selector.get("matchLabels")) and selects(selector, labels(one))
 
 
 def _budget(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
@@ -77,5 +82,14 @@ def _scaler(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
         yield f"there is no {target['kind']} {target['name']}"
     if any("replicas" in workload["spec"] for workload in found):
         yield "every apply would set back the replicas that it has chosen"
+    if one["spec"].get("minReplicas", 1) < 2:
+        yield "one pod is left at night, and none while it is replaced"
+    wanted = [
+        metric["resource"]["target"]["averageUtilization"]
+        for metric in one["spec"].get("metrics", [])
+        if metric["type"] == "Resource" and metric["resource"]["name"] == "cpu"
+    ]
+    if len(wanted) != 1 or not 0 < wanted[0] < 100:
+        yield f"it scales by {wanted} % of CPU, one share below 100 is wanted"
     if one["spec"].get("minReplicas", 1) > one["spec"]["maxReplicas"]:
         yield "minReplicas is above maxReplicas"

@@ -30,6 +30,8 @@ def faults(manifests: list[Manifest]) -> Iterator[Fault]:
 def _pod(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
     spec = pod_template(one)["spec"]
     for volume in spec.get("volumes", []):
+        if len(volume) != 2:
+            yield f"the volume {volume['name']} has {[*volume][1:]}, one source is wanted"
         claim = volume.get("persistentVolumeClaim", {}).get("claimName")
         if claim and claim not in names(manifests, "PersistentVolumeClaim"):
             yield f"there is no claim {claim}"
@@ -39,6 +41,9 @@ def _pod(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
             yield from _named("Secret", source.get("secret"), manifests)
     volumes = {volume["name"] for volume in spec.get("volumes", [])}
     claims = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", [])}
+    mounts = [mount for one in spec["containers"] for mount in one.get("volumeMounts", [])]
+    for name in sorted((volumes | claims) - {mount["name"] for mount in mounts}):
+        yield f"nobody mounts the volume {name}"
     for container in containers(pod_template(one)):
         found = [*_mounts(container, volumes | claims), *_variables(container, manifests)]
         yield from (f"{container['name']}: {fault}" for fault in found)

@@ -26,6 +26,18 @@ def faults(manifests: list[Manifest]) -> Iterator[Fault]:
             where = f"{title(one)}: {container['name']}"
             yield from (f"{where}: {fault}" for fault in _container(container))
         yield from (f"{title(one)}: {fault}" for fault in _scratch(one))
+        for template in one["spec"].get("volumeClaimTemplates", []):
+            yield from (f"{title(one)}: {fault}" for fault in _claim(template))
+    for one in of_kind(manifests, "PersistentVolumeClaim"):
+        yield from (f"{title(one)}: {fault}" for fault in _claim(one))
+
+
+def _claim(one: Manifest) -> Iterator[Fault]:
+    spec = one.get("spec", {})
+    if not spec.get("accessModes"):
+        yield "a claim says who may mount it"
+    if "storage" not in spec.get("resources", {}).get("requests", {}):
+        yield "a claim says how much it holds"
 
 
 def _container(container: dict[str, Any]) -> Iterator[Fault]:

@@ -1,6 +1,7 @@
 """Services: each selects pods, and those have the ports that it names."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.k8s.manifest_rules.reading import (
     WORKLOADS,
@@ -35,3 +36,14 @@ def _service(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
         for port in one["spec"]["ports"]:
             if port.get("targetPort", port["port"]) not in known:
                 yield f"{title(one)}: no container has the port {port.get('targetPort')}"
+        if one["spec"].get("clusterIP") == "None":
+            yield from (f"{title(one)}: {fault}" for fault in _headless(one, ports))
+
+
+def _headless(one: Manifest, ports: list[dict[str, Any]]) -> Iterator[Fault]:
+    """Callers get the pods' addresses and go to the Service's number there: nothing translates."""
+    numbers = {port["name"]: port["containerPort"] for port in ports}
+    told = {port["name"]: port["port"] for port in one["spec"]["ports"]}
+    for name in ("grpc", "metrics"):
+        if told.get(name) != numbers.get(name):
+            yield f"its port {name} is {told.get(name)}, that of the pods is {numbers.get(name)}"

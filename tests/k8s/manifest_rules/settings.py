@@ -60,6 +60,9 @@ def faults(manifests: list[Manifest]) -> Iterator[Fault]:
             yield f"{title(one)}: {error}"
             continue
         yield from (f"{title(one)}: {fault}" for fault in _threads(one, config))
+        mounts = [mount["mountPath"] for mount in process(one).get("volumeMounts", [])]
+        if str(config.data_root) not in mounts:
+            yield f"{title(one)}: its data root {config.data_root} is no volume"
         if one["kind"] in SERVING:
             yield from (f"{title(one)}: {fault}" for fault in _serving(one, config, manifests))
 
@@ -112,6 +115,8 @@ def _threads(one: Manifest, config: ServiceConfig) -> Iterator[Fault]:
 
 def _serving(one: Manifest, config: ServiceConfig, manifests: list[Manifest]) -> Iterator[Fault]:
     container = process(one)
+    if config.host not in {"0.0.0.0", "::"}:  # noqa: S104  the network policies say who comes in
+        yield f"it listens on {config.host} only"
     ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
     wanted = {"grpc": config.port, "metrics": config.metrics_port, "health": config.health_port}
     if ports != {name: port for name, port in wanted.items() if port}:

@@ -8,6 +8,7 @@ from tests.k8s.manifest_rules.reading import (
     WORKLOADS,
     Fault,
     Manifest,
+    containers,
     labels,
     names,
     of_kind,
@@ -17,6 +18,7 @@ from tests.k8s.manifest_rules.reading import (
 
 DNS_SECONDS = 30
 """How old an answer of CoreDNS may be, as kubeadm sets it up."""
+POD_LABELS = frozenset({"app.kubernetes.io/name", "app.kubernetes.io/part-of"})
 
 
 def faults(manifests: list[Manifest]) -> Iterator[Fault]:
@@ -29,26 +31,41 @@ def faults(manifests: list[Manifest]) -> Iterator[Fault]:
             yield f"{title(one)}: there is no ServiceAccount {spec.get('serviceAccountName')}"
         if spec.get("enableServiceLinks") is not False:
             yield f"{title(one)}: service links would set PROFILE_SERVICE_PORT and its like"
+        missing = POD_LABELS - labels(one).keys()
+        if missing:
+            yield f"{title(one)}: network policies choose by {sorted(missing)}, its pods have none"
+        for container in containers(pod_template(one)):
+            if not container.get("image"):
+                yield f"{title(one)}: {container['name']} has no image"
         yield from (f"{title(one)}: {fault}" for fault in _nested_places(spec))
 
 
 def _serving(one: Manifest, manifests: list[Manifest]) -> Iterator[Fault]:
     wanted = one["spec"]["selector"]["matchLabels"]
-    if not wanted.items() <= labels(one).items():
+    if not wanted or not wanted.items() <= labels(one).items():
         yield f"{title(one)}: selector {wanted} does not select its own pods {labels(one)}"
     rollout = one["spec"].get("strategy", {}).get("rollingUpdate", {})
     if {str(rollout.get(key)) for key in ("maxUnavailable", "maxSurge")} <= {"0", "0%"}:
         yield f"{title(one)}: maxUnavailable and maxSurge are both 0, so it can never be updated"
+    if one["kind"] == "Deployment" and str(rollout.get("maxUnavailable")) not in {"0", "0%"}:
+        yield f"{title(one)}: an update takes pods away before others are ready, maxUnavailable 0"
     if one["kind"] == "Deployment" and one["spec"].get("minReadySeconds", 0) <= DNS_SECONDS:
         yield f"{title(one)}: replaced faster than names are, minReadySeconds > {DNS_SECONDS}"
     governing = one["spec"].get("serviceName")
     if one["kind"] == "StatefulSet" and governing not in names(manifests, "Service"):
         yield f"{title(one)}: there is no Service {governing}"
+    if one["kind"] == "StatefulSet" and one["spec"].get("replicas", 1) != 1:
+        yield f"{title(one)}: each of its pods would keep actions of its own, one is wanted"
 
 
 def _nested_places(spec: dict[str, Any]) -> Iterator[Fault]:
     """A place inside another volume must be made by our user, or the run-time makes it as root."""
-    made = {place for one in spec.get("initContainers", []) for place in one.get("command", [])[2:]}
+    made = {
+        place
+        for one in spec.get("initContainers", [])
+        for place in one.get("command", [])[2:]
+        if any(place.startswith(f"{mount['mountPath']}/") for mount in one.get("volumeMounts", []))
+    }
     for container in spec["containers"]:
         paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
         for path in paths:
