@@ -1,6 +1,7 @@
 """Certificates made for a test: an authority of its own and what it signs."""
 
 import datetime as dt
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,11 @@ class Authority:
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, common_name: str, *, uri: str = "", days: float = 1.0) -> Pair:
-        """Sign a certificate for localhost, with a URI (SPIFFE) if given, good for some days."""
+        """Sign a certificate for this machine, with a URI (SPIFFE) if given, good for some days."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        alternatives: list[x509.GeneralName] = [x509.DNSName("localhost")]
+        address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
+        alternatives: list[x509.GeneralName] = [x509.DNSName("localhost"), address]
         if uri:
             alternatives.append(x509.UniformResourceIdentifier(uri))
         certificate = (
