@@ -7,11 +7,12 @@ again.  `backup.json` carries size and checksum of every file; a restore checks 
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ import xxhash
 
 from service_runtime.errors import Corrupted, InvalidRequest, NotFound, Unavailable
 from service_runtime.files import write_synced
+from service_runtime.log_folders import GONE_PREFIX
 
 MANIFEST: Final = "backup.json"
 FORMAT_VERSION: Final = 1
@@ -31,6 +33,9 @@ _PROFILE: Final = Path("live") / "profile"
 _COPY_LIVE: Final = "profile_service.jobs.copy_live"
 _PASSING: Final = {".lock", ".writer", "lock.mdb"}
 """Files that belong to running processes."""
+_UNFINISHED: Final = (".draft", ".tmp", GONE_PREFIX)
+"""How names begin of what is being made or deleted."""
+_LOST_AND_FOUND: Final = "lost+found"
 _BLOCK: Final = 1 << 22
 
 Advance = Callable[[int], object]
@@ -93,17 +98,33 @@ def restore(folder: Path, data_root: Path, *, advance: Advance = lambda _: None)
 
     Args:
         folder: A backup.
-        data_root: Where to; must be empty or absent.
+        data_root: Where to; must be absent, or hold nothing but empty folders (a new volume has
+            `lost+found`, and other volumes are mounted in it).
         advance: Told the bytes copied since the last time.
 
     Raises:
         NotFound: The folder is no backup.
-        InvalidRequest: The data root is not empty.
+        InvalidRequest: The data root holds a file, or the backup lies in it.
         Corrupted: A file is missing, too many, or not what it was; nothing is restored then.
     """
+    if found_file := _any_file(data_root):
+        hint = "restore into a new folder, or one that holds empty folders only"
+        raise InvalidRequest(f"{data_root} is not empty: there is {found_file}", hint=hint)
+    report = check(folder)
+    for name in _manifest(folder)["files"]:
+        _copy(folder / name, data_root / name, advance)
+    return replace(report, folder=data_root)
+
+
+def check(folder: Path) -> BackupReport:
+    """
+    Say what a backup holds, after looking at every byte of it.
+
+    Raises:
+        NotFound: The folder is no backup.
+        Corrupted: A file is missing, too many, or not what it was when it was made.
+    """
     manifest = _manifest(folder)
-    if data_root.exists() and any(data_root.iterdir()):
-        raise InvalidRequest(f"{data_root} is not empty", hint="restore into a new folder")
     files: dict[str, dict[str, Any]] = manifest["files"]
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     if wrong := sorted((found - {MANIFEST}) ^ set(files)):
@@ -111,10 +132,28 @@ def restore(folder: Path, data_root: Path, *, advance: Advance = lambda _: None)
     for name, told in files.items():
         if checksum(folder / name) != told["xxh3"]:
             raise Corrupted(f"{folder}: {name} is not what it was when it was made")
-    for name in files:
-        _copy(folder / name, data_root / name, advance)
-    count, size = len(files), sum(told["bytes"] for told in files.values())
-    return BackupReport(data_root, count, size, datetime.fromisoformat(manifest["time"]))
+    size = sum(told["bytes"] for told in files.values())
+    return BackupReport(folder, len(files), size, datetime.fromisoformat(manifest["time"]))
+
+
+def _any_file(root: Path) -> Path | None:
+    """A file below a folder, None if there is none but in `lost+found`, which only root may read.
+
+    Raises:
+        OSError: A folder cannot be read, so it may hold something.
+    """
+
+    def refuse(fault: OSError) -> None:
+        raise fault
+
+    if not root.exists():
+        return None
+    for name, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [one for one in folders if one != _LOST_AND_FOUND]
+        links = [one for one in folders if (Path(name) / one).is_symlink()]
+        for found in (*files, *links):
+            return Path(name) / found
+    return None
 
 
 def size_of(data_root: Path) -> int:
@@ -135,7 +174,7 @@ def _files(data_root: Path, part: str) -> Iterator[Path]:
     """What is to be copied of a part: no locks, no drafts, not LMDB's own files."""
     for path in sorted((data_root / part).rglob("*")):
         name = path.relative_to(data_root)
-        is_draft = any(word.startswith((".draft", ".tmp")) for word in name.parts)
+        is_draft = any(word.startswith(_UNFINISHED) for word in name.parts)
         is_lmdb = name.is_relative_to(_PROFILE)
         if path.is_file() and path.name not in _PASSING and not is_draft and not is_lmdb:
             yield path
@@ -143,7 +182,7 @@ def _files(data_root: Path, part: str) -> Iterator[Path]:
 
 def _first_segments(root: Path) -> dict[str, str]:
     """The oldest segment of each log: it changes when a log is trimmed."""
-    logs = sorted((root / "live").rglob("*.log"), reverse=True)
+    logs = sorted((root / "live").rglob("[!.]*/*.log"), reverse=True)
     return {path.parent.relative_to(root).as_posix(): path.name for path in logs}
 
 

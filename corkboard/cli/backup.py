@@ -44,26 +44,36 @@ def backup(
 
 
 def restore(
-    folder: Folder, data_root: DataRoot = DEFAULT_DATA_ROOT, as_json: AsJson = False
+    folder: Folder,
+    data_root: DataRoot = DEFAULT_DATA_ROOT,
+    is_checked_only: Annotated[
+        bool, typer.Option("--check", help="Look at every byte of the backup, restore nothing.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Bring the backup in DIR back into a data root that is empty or not there yet.
+    """Bring the backup in DIR back into a data root that is not there yet or holds no file.
 
     Example:
       corkboard restore /backups/monday --data-root /srv/corkboard
     """
+    from corkboard.backup import check
     from corkboard.backup import restore as bring_back
     from service_runtime.progress import open_progress
 
     progress = open_progress()
     try:
-        report = bring_back(folder, data_root, advance=progress("restoring"))
+        if is_checked_only:
+            report = check(folder)
+        else:
+            report = bring_back(folder, data_root, advance=progress("restoring"))
+            note_done(data_root, "restore", folder=str(folder), file_count=report.file_count)
     finally:
         progress.close()
-    note_done(data_root, "restore", folder=str(folder), file_count=report.file_count)
     if as_json:
         print_json(report)
         return
+    how = "whole in" if is_checked_only else "in"
     out.print(
-        f"{report.file_count:,} files of {report.time:%Y-%m-%d %H:%M} UTC are in {report.folder}",
+        f"{report.file_count:,} files of {report.time:%F %H:%M} UTC are {how} {report.folder}",
         markup=False,
     )

@@ -53,6 +53,16 @@ class Cluster:
         """Objects of a kind by name."""
         return {one["metadata"]["name"]: one for one in self.objects if one["kind"] == kind}
 
+    def claims(self) -> set[str]:
+        """Claims that are made here, those of the pods of a StatefulSet among them."""
+        own = {
+            f"{claim['metadata']['name']}-{name}-{number}"
+            for name, one in self.named("StatefulSet").items()
+            for claim in one["spec"].get("volumeClaimTemplates", [])
+            for number in range(one["spec"].get("replicas", 1))
+        }
+        return {*self.named("PersistentVolumeClaim"), *own}
+
     def wanted_secrets(self) -> set[str]:
         """Secrets that pods mount."""
         return set(re.findall(r'"secretName": "([^"]+)"', json.dumps(self.objects)))
@@ -198,10 +208,7 @@ def _run(told: Words, cluster: Cluster, _: Path) -> Iterator[str]:
         for volume in overrides.get("spec", {}).get("volumes", [])
         if "persistentVolumeClaim" in volume
     }
-    yield from (
-        f"there is no claim {claim}"
-        for claim in claims - cluster.named("PersistentVolumeClaim").keys()
-    )
+    yield from (f"there is no claim {claim}" for claim in claims - cluster.claims())
     yield from _inside(told.rest)
 
 

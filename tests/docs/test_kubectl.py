@@ -15,7 +15,7 @@ from tests.k8s.json_gateway import rendered_with
 
 _INLINE = re.compile(r"`((?:kubectl|kustomize) [^`\n]+)`")
 _OWN_NAMESPACE = re.compile(r"^namespace: (\S+)$", re.MULTILINE)
-COMPONENTS = ("tls", "object-store", "tracing", "json-gateway")
+COMPONENTS = ("tls", "object-store", "tracing", "json-gateway", "backups")
 
 
 def snippets(page: Path) -> Iterator[tuple[str, str]]:

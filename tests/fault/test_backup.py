@@ -1,15 +1,18 @@
 """A backup that is made while people use the services holds all that was acknowledged before it."""
 
 import json
+import os
 import shutil
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from corkboard.answers import Action
-from corkboard.backup import MANIFEST, back_up, restore
+from corkboard.backup import MANIFEST, back_up, check, restore
 from service_runtime.errors import Corrupted, InvalidRequest, NotFound
 from tests.integration.world import copy_of_root, make_stack
 
@@ -72,6 +75,8 @@ def test_a_damaged_backup_is_refused_whole(backup: Path, tmp_path: Path, damage:
     else:
         (copy / MANIFEST).write_text("{")
     with pytest.raises(Corrupted):
+        check(copy)
+    with pytest.raises(Corrupted):
         restore(copy, tmp_path / "root")
 
     assert not (tmp_path / "root").exists()
@@ -89,3 +94,67 @@ def test_nothing_is_overwritten(backup: Path, tmp_path: Path) -> None:
         back_up(tmp_path / "full", tmp_path / "new", now=NOW)
     with pytest.raises(NotFound, match="no backup"):
         restore(tmp_path / "full", tmp_path / "new")
+
+
+def test_a_new_volume_with_others_mounted_in_it_is_restored_into(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty folders do not matter, nor does `lost+found`, which only root may look into."""
+    root = tmp_path / "data"
+    for name in ("lost+found/#1", "live/profile/lost+found", "live/impressions/pod-1"):
+        (root / name).mkdir(parents=True)
+    (root / "lost+found" / "#1" / "what fsck found").touch()
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+    report = restore(backup, root)
+
+    assert replace(report, folder=backup) == check(backup)
+    files = json.loads((backup / MANIFEST).read_text())["files"]
+    assert report.file_count == len(files) > 20
+    assert all((root / name).is_file() for name in files)
+
+
+@pytest.mark.parametrize("there", ["file", "deep", "link", "closed"])
+def test_a_data_root_that_may_hold_something_is_not_restored_into(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """A file however deep, a link, a folder that cannot be read: nothing is written then."""
+    root = tmp_path / "data"
+    (root / "live" / "shown" / "pod-1").mkdir(parents=True)
+    if there == "link":
+        (root / "live" / "elsewhere").symlink_to(tmp_path)
+    elif there in {"file", "deep"}:
+        (root / ("x" if there == "file" else "live/shown/pod-1/.writer")).touch()
+    else:
+        listed = os.scandir
+
+        def scandir(path: str) -> Any:
+            if str(path).endswith("shown"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    with pytest.raises(PermissionError if there == "closed" else InvalidRequest):
+        restore(backup, root)
+
+    assert not (root / "catalogue").exists()
+
+
+def test_a_log_that_is_being_removed_is_not_backed_up(tmp_path: Path) -> None:
+    """A folder that was taken away is nobody's, and may vanish at any moment."""
+    root = copy_of_root(tmp_path)
+    gone = root / "live" / "impressions" / ".ended-pod-1-00ff"
+    gone.mkdir(parents=True)
+    (gone / f"{0:020d}.log").write_bytes(b"x")
+
+    back_up(root, tmp_path / "backup", now=NOW)
+
+    assert not any(".ended-" in str(path) for path in (tmp_path / "backup").rglob("*"))
