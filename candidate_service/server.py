@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -33,7 +33,7 @@ from candidate_service.live.writes import LiveWrites
 from candidate_service.pin_groups import BoardGroups
 from candidate_service.pin_search import PinSearch
 from candidate_service.pin_vectors import open_vectors
-from candidate_service.retrieval import EnabledSource, Outcome, Retrieval
+from candidate_service.retrieval import EnabledSource, Outcome, Retrieval, Status
 from candidate_service.save_index import SaveIndex
 from candidate_service.search_servicer import search_parts
 from candidate_service.selection import Screen
@@ -47,7 +47,7 @@ from service_runtime.errors import NotReady
 from service_runtime.generation_metrics import GenerationMetrics
 from service_runtime.generations import GenerationWatcher, open_generations
 from service_runtime.grpc_server import Server
-from service_runtime.telemetry import Metrics
+from service_runtime.telemetry import Metrics, logger
 from service_runtime.vector_table import VectorTable
 
 NAME = "candidate_service"
@@ -68,10 +68,14 @@ ROLES = {
 }
 """What callers need for each method, where access is limited."""
 WARM_UP_PIN_COUNT = 16
-WARM_UP_S = 180.0
-"""Compiling the kernels for the first time takes seconds, on a busy machine many."""
+WARM_UP_S = 60.0
+"""Compiling the kernels for the first time takes seconds, on a busy machine many. A source that has
+not answered by then is late until it does, as during requests; the start does not wait for it."""
 SPARE_THREAD_COUNT = 2
 """Threads beyond the cores, so that late sources leave some to the others."""
+
+
+log = logger("candidate_service")
 
 
 def build(config: CandidateConfig) -> Server:
@@ -297,18 +301,25 @@ def warm_up(artifacts: Artifacts, retrieval: Retrieval, *, thread_count: int) ->
     count = len(catalogue)
     rows = np.unique(np.linspace(0, count - 1, WARM_UP_PIN_COUNT, dtype=np.int32)[:count])
     tags = catalogue.known_of(rows).column("language").drop_null().to_pylist()
-    queries = [
-        CandidateQuery(
+    languages = ("", *tags[:1])  # walks with a bias to a language are kernels of their own
+
+    def ask(limits: Mapping[str, int], seed: int, language: str) -> list[Outcome]:
+        query = CandidateQuery(
             query_rows=rows,
             weights=np.ones(len(rows), np.float32),
             seed=seed,
             segment=Segment(language),
             stop=Stop.after(WARM_UP_S, time.monotonic),
         )
-        for seed in range(thread_count)
-        for language in ("", *tags[:1])  # walks with a bias to a language are kernels of their own
-    ]
-    limits = dict.fromkeys(retrieval.sources, 0)
+        return retrieval.ask(query, limits, Screen(query.excluded_rows, count))
+
+    # Once alone: a source that hangs holds one thread then, not all, and the others get theirs.
+    first = ask(dict.fromkeys(retrieval.sources, 0), 0, "")
+    late = [outcome.candidates.source for outcome in first if outcome.status == Status.LATE]
+    if late:
+        log.warning("warm_up.sources_left_out", sources=late, waited_seconds=WARM_UP_S)
+    limits = {name: 0 for name in retrieval.sources if name not in late}
     with ThreadPoolExecutor(thread_count) as pool:
-        for query in queries:
-            pool.submit(retrieval.ask, query, limits, Screen(query.excluded_rows, count))
+        for seed in range(thread_count):
+            for language in languages:
+                pool.submit(ask, limits, seed, language)
