@@ -1,209 +1,305 @@
 """Whatever is sent to a service, it says what is wrong with it and goes on.
 
-Three kinds of input for every method of the contract: random bytes, valid messages with bytes
-changed, and messages whose fields hold the values at which programs break (NaN, huge and negative
-numbers, control characters, long texts, repeated ids, ids that exist).  No answer may be UNKNOWN
-or INTERNAL, no process may end, and memory stays where it was.
+Inputs for every method of the contract: valid requests with one to three fields changed within the
+contract (half of all), fields at which programs break, bytes changed, random bytes; then requests
+at every ceiling of the contract and of the server, and metadata that nobody sends. No answer may
+be UNKNOWN or INTERNAL, no process may end, memory stays where it was, and of each method's inputs
+a good part must be answered with OK: what is refused at the door tests the door only.
 
-CORKBOARD_FUZZ_COUNT sets the inputs for each method (default 150); a failing input is printed with
-its seed.
+CORKBOARD_FUZZ_COUNT sets how many inputs a cheap method gets. An input that fails is printed.
 """
 
+import hashlib
 import os
-import random
-from collections.abc import Callable, Iterator
-from functools import partial
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.descriptor import MethodDescriptor
 
 from corkboard.candidate.v1 import candidate_service_pb2
 from corkboard.profile.v1 import profile_service_pb2
 from corkboard.ranking.v1 import ranking_service_pb2
 from corkboard.stack import Stack
 from service_runtime.grpc_client import open_channel
+from tests.fault.fuzz_words import make_grower, settings
+from tests.fault.messages import at_ceiling, ceilings, padded, together
+from tests.fault.mutations import Mutator, strange_metadata
+from tests.fault.processes import start
+from tests.fault.rounds import log_seed
 from tests.integration.world import copy_of_root, make_stack
 
-COUNT = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "150"))
-GROWTH_BYTES_MAX = 192 * 1024 * 1024
-"""Caches and arenas fill up; a leak of a request's size for each request would be far more."""
-FORBIDDEN = {
+COUNT: Final = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "5000"))
+DEAR: Final = {
+    "RetrieveCandidates": 0.2,
+    "RecommendPins": 0.1,
+    "BatchRecommendPins": 0.03,
+    "ExplainPin": 0.1,
+    "RankPins": 0.2,
+    "UpsertSaves": 0.1,
+    "ResetMemboost": 0.05,
+    "EraseUser": 0.02,
+    "GetErasure": 0.02,
+}
+"""Share of COUNT for methods that cost much; the others get all of it."""
+OK_SHARE_MIN: Final = {"GetExperiment": 0.1}
+"""Least share of inputs that are answered; others: a third."""
+IN_FLIGHT: Final = 8
+CORPUS_COUNT: Final = 64
+TURN: Final = 25
+"""Inputs of a method before it is the next one's turn."""
+GROWTH_BYTES_MAX: Final = 16 * 1024 * 1024
+REQUEST_BYTES_MAX: Final = {
+    "profile_service": 16 * 1024 * 1024,
+    "candidate_service": 4 * 1024 * 1024,
+    "ranking_service": 4 * 1024 * 1024,
+}
+METADATA_BYTES_MAX: Final = 16 * 1024
+PLAIN: Final = {
+    "profile_service": "GetProfile",
+    "candidate_service": "GetPins",
+    "ranking_service": "GetMemboost",
+}
+"""A method of each service that costs little."""
+TOKEN: Final = "a token of a reader"  # noqa: S105  of this test
+ACCESS: Final = f"""
+[callers.reader]
+tokens_sha256 = ["{hashlib.sha256(TOKEN.encode()).hexdigest()}"]
+roles = ["reader"]
+"""
+CALL_SECONDS: Final = 120
+FORBIDDEN: Final = {
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.DATA_LOSS,
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.CANCELLED,
 }
-FILES = {
+EXHAUSTED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
+FILES: Final = {
     "profile_service": profile_service_pb2.DESCRIPTOR,
     "candidate_service": candidate_service_pb2.DESCRIPTOR,
     "ranking_service": ranking_service_pb2.DESCRIPTOR,
 }
-METHODS = [
-    (service, method)
-    for service, file in FILES.items()
-    for described in file.services_by_name.values()
-    for method in described.methods
-]
-TEXTS = (
-    "", "a", "ana", "typography-1", "typography-2", "../../etc/passwd", "\x00", "a\nb", "x" * 129,
-    "é" * 64, "ß\u202e", "'; drop table pins; --", "x" * 70_000, 'language = "en"', "((((((((",
-    'NOT NOT topics : "a"', "__import__('os')", "$market", "home_feed", "save", "ann", "pixie",
-)  # fmt: skip
-INTEGERS = (0, 1, 2, 3, 7, 25, 500, 501, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1, -1)
-FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-45, 1e9, 3e38, float("nan"), float("inf"), float("-inf"))
-_KINDS = FieldDescriptor
-_INTEGER_BITS = {
-    _KINDS.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
-    _KINDS.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
-    _KINDS.CPPTYPE_UINT32: (0, 2**32 - 1),
-    _KINDS.CPPTYPE_UINT64: (0, 2**64 - 1),
-}
+GROWER: Final = make_grower()
+
+
+def methods_of(service: str) -> list[MethodDescriptor]:
+    """The methods of a service of ours."""
+    found = FILES[service].services_by_name.values()
+    return [method for described in found for method in described.methods]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def crashes() -> list[str]:
+    """The log lines of crashed calls so far."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, crashes: list[str]) -> Iterator[Stack]:
     """Three services that nobody else uses."""
-    with make_stack(copy_of_root(tmp_path_factory.mktemp("fuzz"))) as stack:
+    folder = tmp_path_factory.mktemp("fuzz")
+
+    def note(_: str, line: str) -> None:
+        if "call.crashed" in line:
+            crashes.append(line)
+
+    known = settings(folder)
+    with make_stack(copy_of_root(folder), settings=known, on_line=note) as stack:
         yield stack
 
 
-def random_message(descriptor: Descriptor, rng: random.Random, depth: int = 0) -> Message:
-    """A message whose fields are set, or not, to values at which programs break."""
-    message: Message = GetMessageClass(descriptor)()
-    for field in descriptor.fields:
-        if rng.random() < (0.35 if depth else 0.25):
-            continue
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            _fill_map(message, field, rng)
-        elif field.is_repeated:
-            for _ in range(rng.choice((0, 1, 2, 5))):
-                _append(message, field, rng, depth)
-        elif field.message_type is not None:
-            if depth < 3:
-                child = random_message(field.message_type, rng, depth + 1)
-                getattr(message, field.name).CopyFrom(child)
-        else:
-            setattr(message, field.name, _scalar(field, rng))
-    return message
+class Flood:
+    """
+    Sends inputs, several at a time, and remembers how they ended.
+
+    Attributes:
+        codes: How often each method was answered with which status.
+        faults: Inputs that were answered as none may be.
+        request_ids: What answers that were not refused by gRPC itself named themselves.
+    """
+
+    def __init__(self, target: str, forbidden: Iterable[grpc.StatusCode] = FORBIDDEN) -> None:
+        self.codes: Counter[tuple[str, grpc.StatusCode]] = Counter()
+        self.faults: list[tuple[str, str, str]] = []
+        self.request_ids: set[str] = set()
+        self._forbidden = frozenset(forbidden)
+        self._free = threading.Semaphore(IN_FLIGHT)
+        self._channel = open_channel(target, attempts_max=1, message_bytes_max=64 << 20)
+        self._calls: dict[str, Any] = {}
+
+    def send(self, method: MethodDescriptor, content: bytes, **options: Any) -> None:
+        """Send an input as soon as fewer than so many are under way."""
+        name = method.name
+        path = f"/{method.containing_service.full_name}/{name}"
+        call = self._calls.get(path) or self._channel.unary_unary(path, bytes, bytes)
+        self._calls[path] = call
+
+        def note(ended: Any) -> None:
+            code = ended.code()
+            self.codes[name, code] += 1
+            if code in self._forbidden:
+                told = f"{code}: {ended.details()}"
+                self.faults.append((path, told, f"{content[:2000].hex()} {options}"))
+            if options:
+                self.request_ids |= {v for k, v in ended.trailing_metadata() if k == "x-request-id"}
+            self._free.release()
+
+        self._free.acquire()
+        call.future(content, timeout=CALL_SECONDS, **options).add_done_callback(note)
+
+    def settle(self) -> None:
+        """Wait until none is under way."""
+        for _ in range(IN_FLIGHT):
+            self._free.acquire()
+        self._free.release(IN_FLIGHT)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.settle()
+        self._channel.close()
+
+    def ok_count(self, name: str) -> int:
+        """How many inputs of a method were answered."""
+        return self.codes[name, grpc.StatusCode.OK]
 
 
-def _append(message: Message, field: FieldDescriptor, rng: random.Random, depth: int) -> None:
-    values = getattr(message, field.name)
-    if field.message_type is None:
-        values.append(_scalar(field, rng))
-    elif depth < 3:
-        values.append(random_message(field.message_type, rng, depth + 1))
+def own_bytes(pid: int) -> int:
+    """Memory of a process that no file stands behind."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (found,) = [line.split()[1] for line in lines if line.startswith("RssAnon:")]
+    return int(found) * 1024
 
 
-def _fill_map(message: Message, field: FieldDescriptor, rng: random.Random) -> None:
-    key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
-    for _ in range(rng.choice((0, 1, 3))):
-        if value.message_type is None:
-            getattr(message, field.name)[_scalar(key, rng)] = _scalar(value, rng)
-
-
-def _scalar(field: FieldDescriptor, rng: random.Random) -> Any:
-    kind = field.cpp_type
-    if kind == _KINDS.CPPTYPE_STRING:
-        text = rng.choice(TEXTS)
-        return text.encode() if field.type == _KINDS.TYPE_BYTES else text
-    if kind == _KINDS.CPPTYPE_BOOL:
-        return rng.random() < 0.5
-    if kind == _KINDS.CPPTYPE_ENUM:
-        return rng.choice([*(value.number for value in field.enum_type.values), 999])
-    if kind in {_KINDS.CPPTYPE_FLOAT, _KINDS.CPPTYPE_DOUBLE}:
-        return rng.choice(FLOATS)
-    low, high = _INTEGER_BITS[kind]
-    return rng.choice([number for number in INTEGERS if low <= number <= high])
-
-
-def random_bytes(descriptor: Descriptor, rng: random.Random) -> bytes:
-    """Bytes that may be no message at all."""
-    del descriptor
-    return rng.randbytes(rng.choice((0, 1, 2, 7, 64, 4096)))
-
-
-def mutated(descriptor: Descriptor, rng: random.Random) -> bytes:
-    """A message with a few bytes changed, cut or doubled."""
-    content = bytearray(random_message(descriptor, rng).SerializeToString())
-    for _ in range(rng.choice((1, 2, 8))):
-        if not content:
-            break
-        at = rng.randrange(len(content))
-        action = rng.randrange(3)
-        if action == 0:
-            content[at] ^= 1 << rng.randrange(8)
-        elif action == 1:
-            del content[at : at + rng.randrange(1, 9)]
-        else:
-            content[at:at] = content[at : at + rng.randrange(1, 9)]
-    return bytes(content)
-
-
-def broken_values(descriptor: Descriptor, rng: random.Random) -> bytes:
-    """A readable message with breaking values."""
-    return random_message(descriptor, rng).SerializeToString()
-
-
-KINDS: tuple[Callable[[Descriptor, random.Random], bytes], ...] = (
-    random_bytes,
-    mutated,
-    broken_values,
-    broken_values,
-)
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def attempts(method: MethodDescriptor, count: int) -> Iterator[tuple[str, bytes]]:
-    """Inputs for a method, each with the words that make it again."""
-    for number in range(count):
-        seed = f"{method.full_name} {number}"
-        rng = random.Random(seed)
-        yield seed, rng.choice(KINDS)(method.input_type, rng)
-
-
-def _status(call: Any, content: bytes) -> tuple[grpc.StatusCode, str]:
-    """How a call ends."""
-    try:
-        call(content, timeout=20)
-    except grpc.RpcError as error:
-        return error.code(), error.details() or ""
-    return grpc.StatusCode.OK, ""
+def wanted(method: MethodDescriptor) -> int:
+    """How many inputs a method gets."""
+    return max(50, round(COUNT * DEAR.get(method.name, 1.0)))
 
 
 @pytest.mark.timeout(900 + COUNT)
 @pytest.mark.parametrize("service", FILES)
-def test_no_input_is_answered_with_a_crash(stack: Stack, service: str) -> None:
+def test_no_input_is_answered_with_a_crash(stack: Stack, crashes: list[str], service: str) -> None:
     """Every answer is a result or says what is wrong; the process goes on, as large as before."""
-    methods = [method for at, method in METHODS if at == service]
+    dice = log_seed(f"fuzz of {service}")
     running = stack.children[service].process
-    identity = partial(bytes)
-    with open_channel(stack.targets[service], attempts_max=1) as channel:
-        calls = [
-            channel.unary_unary(
-                f"/{method.containing_service.full_name}/{method.name}", identity, identity
-            )
-            for method in methods
+    mutators = {}
+    for method in methods_of(service):
+        corpus = [
+            GROWER.request(method.input_type, dice).SerializeToString() for _ in range(CORPUS_COUNT)
         ]
-        before = 0
-        for round_count in (COUNT // 3, COUNT):  # the first round fills what is filled once
-            for method, call in zip(methods, calls, strict=True):
-                for seed, content in attempts(method, round_count):
-                    code, details = _status(call, content)
-                    assert code not in FORBIDDEN, (seed, details)
-            before = before or resident_bytes(running.pid)
-        after = resident_bytes(running.pid)
+        mutators[method.full_name] = Mutator(method.input_type, corpus, GROWER)
+    left = {method: wanted(method) for method in methods_of(service)}
+    half = sum(left.values()) // 2
+    before = 0
+    flood = Flood(stack.targets[service], FORBIDDEN | {EXHAUSTED})
+    while left:
+        for method in list(left):
+            turn = min(TURN, left[method])
+            for _ in range(turn):
+                flood.send(method, mutators[method.full_name].input(dice))
+            left[method] -= turn
+            if not left[method]:
+                del left[method]
+        if not before and sum(left.values()) < half:
+            flood.settle()
+            before = own_bytes(running.pid)
+    flood.close()
+    after = own_bytes(running.pid)
 
+    assert (flood.faults, crashes) == ([], [])
     assert running.poll() is None
+    for method in methods_of(service):
+        floor = OK_SHARE_MIN.get(method.name, 1 / 3) * wanted(method)
+        assert flood.ok_count(method.name) >= floor, (method.name, flood.codes)
     assert after - before < GROWTH_BYTES_MAX
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("service", FILES)
+def test_requests_at_the_ceilings_are_answered(
+    stack: Stack, crashes: list[str], service: str
+) -> None:
+    """Each list, map and text as large as the contract allows, alone and together; bytes beyond."""
+    dice = log_seed(f"ceilings of {service}")
+    size = REQUEST_BYTES_MAX[service]
+    flood = Flood(stack.targets[service])
+    for method in methods_of(service):
+        ways = list(ceilings(method.input_type))
+        large = [at_ceiling(GROWER, method.input_type, way, dice) for way in ways]
+        large.append(together(GROWER, method.input_type, ways, dice, size))
+        contents = [message.SerializeToString() for message in large]
+        for content in contents:
+            if len(content) <= size:
+                flood.send(method, content)
+        flood.send(method, padded(contents[-1], size))
+    flood.settle()
+    within = Counter(flood.codes)
+    for method in methods_of(service):
+        flood.send(method, padded(b"", size + 1))
+    flood.close()
+    beyond = flood.codes - within
+
+    assert (flood.faults, crashes) == ([], [])
+    assert stack.children[service].process.poll() is None
+    assert within.total() > beyond.total() * 2
+    oks = sum(number for (_, code), number in within.items() if code is grpc.StatusCode.OK)
+    assert oks >= within.total() / 3, within
+    assert {code for _, code in beyond} == {EXHAUSTED}
+
+
+@pytest.mark.parametrize("service", FILES)
+def test_metadata_that_nobody_sends_changes_nothing(
+    stack: Stack, crashes: list[str], service: str
+) -> None:
+    """What is too much is refused; all else is answered, under a request id that is printable."""
+    dice = log_seed(f"metadata of {service}")
+    method = {method.name: method for method in methods_of(service)}[PLAIN[service]]
+    content = GROWER.least(method.input_type, dice).SerializeToString()
+    cases = strange_metadata(dice)
+    flood = Flood(stack.targets[service])
+    for metadata in cases:
+        flood.send(method, content, metadata=metadata)
+    flood.settle()
+    within = Counter(flood.codes)
+    for key in ("x-request-id", "traceparent", "authorization", "anything", "trace-bin"):
+        value = dice.randbytes(METADATA_BYTES_MAX) if key.endswith("-bin") else "x" * 20_000
+        flood.send(method, content, metadata=((key, value),))
+    flood.close()
+
+    assert (flood.faults, crashes) == ([], [])
+    assert within == {(method.name, grpc.StatusCode.OK): len(cases)}
+    assert flood.codes - within == {(method.name, EXHAUSTED): 5}
+    assert all(0 < len(told) <= 128 and told.isprintable() for told in flood.request_ids)
+
+
+def test_strange_credentials_open_nothing(tmp_path: Path) -> None:
+    """Where access is limited and traces are kept, the same metadata is refused cleanly."""
+    access = tmp_path / "access.toml"
+    access.write_text(ACCESS)
+    settings = {"access_file": access, "trace_endpoint": "http://127.0.0.1:1"}
+    (tmp_path / "root").mkdir()
+    victim = start("profile_service", tmp_path / "root", **settings)
+    method = {method.name: method for method in methods_of("profile_service")}["GetProfile"]
+    dice = log_seed("credentials")
+    content = GROWER.least(method.input_type, dice).SerializeToString()
+    cases = strange_metadata(dice)
+    flood = Flood(f"127.0.0.1:{victim.port}")
+    for metadata in cases:
+        flood.send(method, content, metadata=metadata)
+    flood.settle()
+    refused = Counter(flood.codes)
+    flood.send(method, content, metadata=(("authorization", f"Bearer {TOKEN}"),))
+    flood.close()
+    victim.kill()
+
+    assert flood.faults == []
+    assert "call.crashed" not in victim.said()
+    assert refused == {(method.name, grpc.StatusCode.UNAUTHENTICATED): len(cases)}
+    assert flood.ok_count(method.name) == 1
