@@ -10,6 +10,8 @@ from corkboard.candidate.v1 import candidate_service_pb2_grpc as candidate_grpc
 from corkboard.pipeline import Order, job_arguments, parse_report, run_module
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as profile_grpc
+from corkboard.ranking.v1 import ranking_service_pb2 as ranking_pb
+from corkboard.ranking.v1 import ranking_service_pb2_grpc as ranking_grpc
 from service_runtime.errors import CorkboardError, Unavailable
 from service_runtime.grpc_errors import from_rpc_error
 from tests.fault.preload import Faults
@@ -118,6 +120,75 @@ def test_candidate_service_refuses_what_it_cannot_make_durable(
     assert isinstance(refused, Unavailable)
     assert refused.reason == "DISK_FAILED"
     assert read == survived == [True, True]
+
+
+def confirm(stub: ranking_grpc.RankingServiceStub, name: str) -> int | CorkboardError:
+    """Say that a list of two pins was shown; returns how many of them are new, or the refusal."""
+    pins = [ranking_pb.ShownPin(pin_id=f"{name} {n}", position=n) for n in range(2)]
+    request = ranking_pb.RecordImpressionsRequest(list_id=name, user_id="ana", pins=pins)
+    try:
+        return int(stub.RecordImpressions(request, timeout=30).recorded_count)
+    except grpc.RpcError as error:
+        return from_rpc_error(error)
+
+
+def reset(stub: ranking_grpc.RankingServiceStub, pin_id: str) -> CorkboardError | None:
+    """Forget what is remembered of a pin; returns why it was refused, None if acknowledged."""
+    try:
+        request = ranking_pb.ResetMemboostRequest(result_pin_id=pin_id)
+        stub.ResetMemboost(request, timeout=30)
+    except grpc.RpcError as error:
+        return from_rpc_error(error)
+    return None
+
+
+def shown_count(stub: ranking_grpc.RankingServiceStub, pin_id: str) -> int:
+    """How often a pin counts as shown."""
+    request = ranking_pb.GetMemboostRequest(result_pin_id=pin_id)
+    return int(stub.GetMemboost(request, timeout=30).score.impression_count)
+
+
+def test_ranking_service_refuses_what_it_cannot_make_durable(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """
+    What was shown and what is to be forgotten: refused while syncs fail, reading goes on.
+
+    What was refused is sent again when the disk works, as clients do. It counts once.
+    """
+    root = tmp_path / "root"
+    settings = {"memboost_refresh_seconds": 0.05}
+    victim = start("ranking_service", root, environment=faults.environment, **settings)
+    with victim.channel() as channel:
+        stub = ranking_grpc.RankingServiceStub(channel)
+        before = confirm(stub, "before")
+        faults.fail_syncs()
+        refused = confirm(stub, "refused")
+        refused_reset = reset(stub, "before 0")
+        read = shown_count(stub, "before 0")
+        faults.fail_syncs(0)
+        again = confirm(stub, "refused")
+        after = confirm(stub, "after")
+    victim.kill()
+    restarted = start("ranking_service", root, **settings)
+    with restarted.channel() as channel:
+        stub = ranking_grpc.RankingServiceStub(channel)
+        known = [confirm(stub, name) for name in ("before", "refused", "after")]
+        counts = [shown_count(stub, f"{name} 1") for name in ("before", "refused", "after")]
+        accepted_reset = reset(stub, "after 1")
+        forgotten = shown_count(stub, "after 1")
+    restarted.kill()
+
+    assert faults.failed_syncs > 0
+    assert before == after == again == 2
+    for fault in (refused, refused_reset):
+        assert isinstance(fault, Unavailable)
+        assert fault.reason == "DISK_FAILED"
+    assert read == 1
+    assert known == [0, 0, 0]
+    assert counts == [1, 1, 1]
+    assert accepted_reset is None
+    assert forgotten == 0
 
 
 @pytest.mark.parametrize("spared", [0, 2])

@@ -1,5 +1,6 @@
 """Disk or map full: RESOURCE_EXHAUSTED and the remedy; reads go on, what was promised is kept."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from corkboard.candidate.v1 import candidate_service_pb2_grpc as candidate_grpc
 from corkboard.pipeline import Order, job_arguments, parse_report, run_module
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from corkboard.profile.v1 import profile_service_pb2_grpc as profile_grpc
+from corkboard.ranking.v1 import ranking_service_pb2 as ranking_pb
+from corkboard.ranking.v1 import ranking_service_pb2_grpc as ranking_grpc
 from service_runtime.errors import CorkboardError, Exhausted
 from service_runtime.grpc_errors import from_rpc_error
 from tests.fault.disks import fill, small_disk
 from tests.fault.processes import Victim, start
 from tests.integration.world import AS_OF, copy_of_root
 from tests.profile_service.worlds import message
+from tests.service_runtime.test_supervisor import samples, wait_until
 
 CALL_SECONDS = 30
 
@@ -60,6 +64,29 @@ def send_pins(channel: grpc.Channel, names: list[str]) -> None:
     pins = [candidate_pb.PinRecord(pin_id=name, description="d" * 500) for name in names]
     request = candidate_pb.UpsertPinsRequest(pins=pins)
     candidate_grpc.CandidateServiceStub(channel).UpsertPins(request, timeout=CALL_SECONDS)
+
+
+def confirm(channel: grpc.Channel, name: str) -> int:
+    """Say that a list of two pins was shown; returns how many of them are new."""
+    pins = [ranking_pb.ShownPin(pin_id=f"{n}".ljust(100, "p"), position=n) for n in range(2)]
+    request = ranking_pb.RecordImpressionsRequest(list_id=name, pins=pins)
+    answer = ranking_grpc.RankingServiceStub(channel).RecordImpressions(
+        request, timeout=CALL_SECONDS
+    )
+    return int(answer.recorded_count)
+
+
+def send_shown(channel: grpc.Channel, names: list[str]) -> None:
+    """Say that some lists were shown."""
+    for name in names:
+        confirm(channel, name)
+
+
+def recommended(channel: grpc.Channel) -> int:
+    """How many of five pins ranking_service recommends."""
+    request = ranking_pb.RecommendPinsRequest(user_id="ana", limit=5)
+    stub = ranking_grpc.RankingServiceStub(channel)
+    return len(stub.RecommendPins(request, timeout=CALL_SECONDS).pins)
 
 
 def actions_of(channel: grpc.Channel) -> set[str]:
@@ -126,6 +153,44 @@ def test_full_disk_refuses_writes_and_nothing_else(tmp_path: Path) -> None:
     assert code_after == 0, report_after
     assert actions.acknowledged <= survived
     assert survived_pins == pins.acknowledged
+
+
+def test_full_disk_stops_no_answer_of_ranking_service(tmp_path: Path) -> None:
+    """
+    Recommendations go on, their log lines are dropped and counted; confirmations are refused.
+
+    When there is room again all goes on by itself, and what was acknowledged is known.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        page = int(taken.getsockname()[1])
+    alone = {"profile_target": "127.0.0.1:1", "candidate_target": "127.0.0.1:1"}
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        root = copy_of_root(disk)
+        victim = start("ranking_service", root, log_folder=tmp_path, metrics_port=page, **alone)
+        shown = Writer(victim, send_shown)
+        before = shown("before")
+        answered = [recommended(shown.channel)]
+        ballast = fill(disk)
+        refused = shown.until_refused()
+        answered += [recommended(shown.channel) for _ in range(5)]
+        wait_until(lambda: samples(page)["ranking_service_impressions_dropped_total", ""] > 0)
+        ballast.unlink()
+        after = shown("after")
+        written = samples(page)["ranking_service_impressions_written_total", ""]
+        answered.append(recommended(shown.channel))
+        wait_until(lambda: samples(page)["ranking_service_impressions_written_total", ""] > written)
+        victim.kill()
+        victim = start("ranking_service", root, log_folder=tmp_path, **alone)
+        with victim.channel() as channel:
+            again = {name for name in shown.acknowledged if confirm(channel, name)}
+        victim.kill()
+
+    assert before is after is None
+    assert isinstance(refused, Exhausted)
+    assert refused.reason == "DISK_FULL"
+    assert "make room" in refused.hint
+    assert answered == [5] * 7
+    assert again == set()
 
 
 def test_full_map_refuses_actions_until_it_is_made_larger(tmp_path: Path) -> None:
