@@ -25,8 +25,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup ## From nothing to explained recommendations: MovieLens through all three services.
 	$(BIN)/corkboard demo
 
-test: setup ## Run the whole test suite.
-	$(BIN)/python -m pytest
+test: setup ## Run the whole test suite, a few files side by side.
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## Check style: ruff (all rules), buf lint.
 	$(BIN)/ruff check .
