@@ -28,8 +28,16 @@ _PART: Final = ".part"
 class ObjectStore:
     """One place for files, named by paths below it with forward slashes; safe for threads."""
 
-    def __init__(self, url: str) -> None:
-        """Remember where; nothing is asked until it is needed.
+    def __init__(
+        self, url: str, *, request_seconds: float = REQUEST_SECONDS, attempts: int = ATTEMPTS
+    ) -> None:
+        """
+        Remember where; nothing is asked until it is needed.
+
+        Args:
+            url: Of the place.
+            request_seconds: Silence after which a request is given up, > 0.
+            attempts: How often one is made, >= 1.
 
         Raises:
             ValueError: The URL is not understood.
@@ -38,7 +46,9 @@ class ObjectStore:
         parsed = check_store_url(url)
         self._is_local = parsed.scheme == "file"
         self._root = parsed.path
-        self._files = fs.LocalFileSystem() if self._is_local else _s3(parsed)
+        self._files = (
+            fs.LocalFileSystem() if self._is_local else _s3(parsed, request_seconds, attempts)
+        )
 
     def read(self, name: str) -> bytes | None:
         """Return a small file, None if it is not there."""
@@ -128,15 +138,15 @@ class ObjectStore:
             ) from fault
 
 
-def _s3(parsed: StoreUrl) -> fs.FileSystem:
+def _s3(parsed: StoreUrl, request_seconds: float, attempts: int) -> fs.FileSystem:
     endpoint = urlsplit(parsed.endpoint)
     return fs.S3FileSystem(
         region=parsed.region or None,
         endpoint_override=endpoint.netloc or None,
         scheme=endpoint.scheme or None,
-        connect_timeout=CONNECT_SECONDS,
-        request_timeout=REQUEST_SECONDS,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        connect_timeout=min(CONNECT_SECONDS, request_seconds),
+        request_timeout=request_seconds,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
         # A folder is no object here: only files are written and removed.
         check_directory_existence_before_creation=True,
     )

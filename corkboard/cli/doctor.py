@@ -27,9 +27,9 @@ def doctor(
     """Look at everything that is known to go wrong, and say what to do about it.
 
     The machine (disk, memory, limits, versions), the settings as the services would read them here
-    (certificates too), the data root (every generation to the last byte, the live log), and the
-    running services (health, clocks, their own figures).  Changes nothing.  The exit code is 1 if
-    there is a problem; warnings alone leave it 0.
+    (certificates too), the data root (every generation to the last byte, the live log, the object
+    store that generations_url names), and the running services (health, clocks, their own figures).
+    Changes nothing.  The exit code is 1 if there is a problem; warnings alone leave it 0.
 
     Examples:
       corkboard doctor

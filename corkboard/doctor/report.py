@@ -9,9 +9,11 @@ from corkboard.doctor.finding import Finding
 from corkboard.doctor.machine import look_at_machine
 from corkboard.doctor.services import look_at_services
 from corkboard.doctor.settings import Settings, look_at_settings, read_all_settings
+from corkboard.doctor.store import look_at_store
 from service_runtime.tls import TlsFiles
 
 LIVE_MAP_SETTING: Final = "live_map_bytes"
+STORE_SETTING: Final = "generations_url"
 
 
 def look(
@@ -31,6 +33,9 @@ def look(
     yield from look_at_settings(settings)
     map_bytes = settings["profile_service"].values.get(LIVE_MAP_SETTING)
     yield from look_at_data(data_root, live_map_bytes=map_bytes)
+    for url in dict.fromkeys(one.values.get(STORE_SETTING) for one in settings.values()):
+        if url:
+            yield from look_at_store(data_root, url)
     if targets is not None:
         yield from look_at_services(targets, _metrics_of(targets, settings), tls=tls)
 

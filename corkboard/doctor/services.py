@@ -44,10 +44,10 @@ class Seen(NamedTuple):
 
 FIGURES: Final = (
     Seen(
-        "generation_refusals_total",
+        "generation_refused",
         0,
         Level.WARNING,
-        "{0:.0f} generations were refused as damaged since the start",
+        "what is current of an artifact was found damaged; an older one serves, or none",
         "look for generation.refused in its log, and run that job again",
     ),
     Seen(

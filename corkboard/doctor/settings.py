@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from corkboard.doctor.finding import Finding, Level, graded
 from corkboard.stack import SERVICES
+from service_runtime.access import Access, AccessFailed
 from service_runtime.certificate_expiry import expiry_of
 
 AREA: Final = "settings"
@@ -58,8 +59,8 @@ def _read(service: str) -> Settings:
     return Settings(values=tomllib.loads(done.stdout))
 
 
-NAMED_FILES = ("tls_client_ca_file", "tls_ca_file", "token_file", "access_file", "log_key_file")
-"""Settings that name a file which must be there, beside the certificate and its key."""
+NAMED_FILES = ("tls_client_ca_file", "tls_ca_file", "token_file", "log_key_file")
+"""Settings that name a file which must be there, beside the certificate."""
 
 
 def look_at_settings(
@@ -83,6 +84,8 @@ def look_at_settings(
         for name in NAMED_FILES:
             if name in read.values:
                 yield _readable(service, name, Path(read.values[name]))
+        if "access_file" in read.values:
+            yield _access(service, Path(read.values["access_file"]))
 
 
 def _certificate(service: str, values: Mapping[str, Any], now: float) -> Iterator[Finding]:
@@ -118,4 +121,22 @@ def _readable(service: str, name: str, path: Path) -> Finding:
         f"{path} {why}" if is_empty else f"{path} can be read",
         problem=is_empty,
         remedy=f"put it there, or leave {name} unset",
+    )
+
+
+def _access(service: str, path: Path) -> Finding:
+    """Whether the access file can be used, read as the service itself reads it."""
+    try:
+        Access(path, {})
+    except AccessFailed as fault:
+        told, is_bad = fault.message, True
+    else:
+        told, is_bad = f"{path} can be used", False
+    return graded(
+        AREA,
+        f"{service} access_file",
+        told,
+        problem=is_bad,
+        remedy=f"correct it ({AccessFailed.HINT}): it would not start with it, and where it runs "
+        "the rules before it go on",
     )

@@ -56,7 +56,9 @@ def test_clocks_that_differ_are_a_problem(server: Server) -> None:
 
 def test_figures_above_their_bounds_are_told(server: Server) -> None:
     """Those that are good are not mentioned."""
-    server.metrics.counter("generation_refusals", "x", ["artifact"]).labels("graph").inc(2)
+    refused = server.metrics.gauge("generation_refused", "x", ["artifact"])
+    refused.labels("graph").set(1)
+    refused.labels("catalogue").set(0)
     server.metrics.gauge("live_map_used_ratio", "x").set(0.93)
     server.metrics.gauge("feature_skew_share", "x").set(0.0)
 
@@ -65,7 +67,10 @@ def test_figures_above_their_bounds_are_told(server: Server) -> None:
 
     told = [(one.level, one.told) for one in found if one.check == "echo figures"]
     assert told == [
-        (Level.WARNING, "2 generations were refused as damaged since the start"),
+        (
+            Level.WARNING,
+            "what is current of an artifact was found damaged; an older one serves, or none",
+        ),
         (Level.PROBLEM, "the live action log's map is 93% full"),
     ]
 

@@ -44,6 +44,39 @@ def test_named_files_must_be_there(tmp_path: Path) -> None:
     assert found["ranking_service log_key_file"].level is Level.PROBLEM
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[callers.shop]\nroles == []", "line 2"),
+        ('[callers.shop]\nroles = ["king"]\n', "callers.shop.roles.0"),
+        ('[callers.shop]\nroles = ["reader"]\ntokens_sha256 = ["secret"]\n', "tokens_sha256.0"),
+        ("", "callers"),
+    ],
+)
+def test_access_file_is_read_as_the_service_reads_it(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    """One that does not parse would stop a start, so "can be read" is not enough."""
+    (tmp_path / "access.toml").write_text(content)
+
+    told = look(access_file=tmp_path / "access.toml")["ranking_service access_file"]
+
+    assert told.level is Level.PROBLEM
+    assert said in told.told
+    assert "docs/security.md" in told.remedy
+
+
+def test_access_file_that_can_be_used_is_told_so(tmp_path: Path) -> None:
+    """As docs/security.md shows it."""
+    (tmp_path / "access.toml").write_text(
+        f'[callers.shop]\ntokens_sha256 = ["{"0" * 64}"]\nroles = ["reader", "writer"]\n'
+    )
+
+    told = look(access_file=tmp_path / "access.toml")["ranking_service access_file"]
+
+    assert told.level is Level.OK, told
+
+
 def test_machine_is_told_without_a_problem_of_ours(tmp_path: Path) -> None:
     """Where tests run, the services can run; the root need not be there."""
     found = {one.check: one for one in look_at_machine(tmp_path / "not" / "there")}
