@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from candidate_service.answer_size import short_title
 from candidate_service.artifacts import Served, steady
 from candidate_service.boards import BoardFinder, FoundBoard
 from candidate_service.candidate import CandidateQuery, Segment, Stop
@@ -105,7 +106,7 @@ def encode_boards(
         boards=[
             wire.Board(
                 board_id=board.board_id,
-                title=board.title,
+                title=short_title(board.title),
                 score=board.score,
                 query_pin_id=queried.pin_ids[board.query_index],
                 pin_count=board.pin_count,

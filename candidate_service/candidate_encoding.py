@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from candidate_service import catalogue
+from candidate_service.answer_size import AnswerTooLarge
 from candidate_service.artifacts import Served
 from candidate_service.candidate import (
     CandidateQuery,
@@ -22,8 +23,7 @@ from candidate_service.candidate import (
 from candidate_service.duplicates import Duplicates
 from candidate_service.filters import Allowed, Filters, Wanted, age_between, conjunction, local_to
 from candidate_service.live.segment import LiveSegment
-from candidate_service.live_vectors import LiveVectors
-from candidate_service.pins.servicer import encode_live_pin
+from candidate_service.live_pin_encoding import add_live_pins, young_rows
 from candidate_service.query_pins import QueriedPins, WeightedPins, choose_queried_pins
 from candidate_service.query_weights import query_weights
 from candidate_service.retrieval import EnabledSource, Outcome, Status, Tally
@@ -48,6 +48,7 @@ class CallLimits:
         medoid_sample_count: How many medoids are sampled when a request does not say.
         medoid_count_max: How many are queried when all of them are asked for.
         query_half_life_days: After which an action on a query pin counts half.
+        answer_bytes_max: Largest answer.
     """
 
     deadline_s: float
@@ -55,6 +56,7 @@ class CallLimits:
     medoid_sample_count: int
     medoid_count_max: int
     query_half_life_days: float
+    answer_bytes_max: int
 
 
 def decode_pins(
@@ -213,8 +215,14 @@ def encode_candidates(
     queried: QueriedPins,
     outcomes: Sequence[Outcome],
     duplicates: Callable[[], Duplicates],
+    *,
+    answer_bytes_max: int,
 ) -> wire.RetrieveCandidatesResponse:
-    """Name every proposed pin once and let the lists refer to it."""
+    """Name every proposed pin once and let the lists refer to it.
+
+    Raises:
+        AnswerTooLarge: It would have more bytes, even without a word about live pins.
+    """
     live = served.live
     lists = [outcome.candidates for outcome in outcomes]
     rows = np.concatenate([np.empty(0, np.int32), *(found.rows for found in lists)])
@@ -224,13 +232,20 @@ def encode_candidates(
         queried_pins=encode_queried(queried),
         unknown_pin_ids=queried.unknown_pin_ids,
         catalogue_generation=served.generation,
-        live_pins=encode_live_pins(live, np.concatenate([distinct, queried.rows])),
         duplicate_groups=_groups(duplicates, distinct),
     )
     begin = 0
     for outcome, found in zip(outcomes, lists, strict=True):
         add_list(answer, outcome, indexes[begin : begin + len(found)])
         begin += len(found)
+    if answer.ByteSize() > answer_bytes_max:
+        raise AnswerTooLarge(
+            f"{len(distinct)} candidates are more than one answer may hold",
+            hint="ask for fewer candidates by sources, or for fewer sources at a time",
+            field="sources",
+        )
+    young = young_rows(live, queried.rows, lists)
+    add_live_pins(answer, live, young, answer_bytes_max=answer_bytes_max)
     return answer
 
 
@@ -240,14 +255,6 @@ def _groups(duplicates: Callable[[], Duplicates], rows: NDArray[np.int32]) -> li
     except NotReady:
         return []
     return groups.tolist() if groups.any() else []
-
-
-def encode_live_pins(live: LiveSegment, rows: NDArray[np.int32]) -> list[wire.Pin]:
-    """Encode what is known of those pins that are younger than the catalogue, each once."""
-    young = np.unique(rows[rows >= live.base_count]).tolist()
-    vectors = live.part(LiveVectors)
-    pins = [pin for row in young if (pin := live.pin(row)) is not None]
-    return [encode_live_pin(pin, vectors.vector(pin.row)) for pin in pins]
 
 
 def add_list(

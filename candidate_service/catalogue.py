@@ -7,7 +7,7 @@ first build and carried on).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,9 +82,15 @@ class Catalogue:
         """Return the number of pins, deleted ones included: they keep their rows."""
         return len(self.ids)
 
-    def known_of(self, rows: NDArray[np.int32]) -> pa.Table:
-        """Return what is known of some rows, in their order; a row of -1 gives nulls."""
-        return self.pins.take(pa.array(rows, mask=rows < 0))
+    def known_of(self, rows: NDArray[np.int32], *, columns: Sequence[str] = ()) -> pa.Table:
+        """Return what is known of some rows, in their order; a row of -1 gives nulls.
+
+        Args:
+            rows: Of the catalogue, or -1.
+            columns: Which of `PINS_SCHEMA`, () = all: their values are copied.
+        """
+        pins = self.pins.select(columns) if columns else self.pins
+        return pins.take(pa.array(rows, mask=rows < 0))
 
     def lineage(self) -> dict[str, Any]:
         """Return what every artifact in this row space says in its manifest's details.

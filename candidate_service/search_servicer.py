@@ -10,9 +10,11 @@ from typing import Final
 
 import grpc
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from candidate_service import text_index
+from candidate_service.answer_size import TITLE_BYTES_MAX, short_title
 from candidate_service.artifacts import Artifacts, Served, steady
 from candidate_service.content_vectors import FORMAT_VERSION, TEXT, or_none
 from candidate_service.live_text import LiveText
@@ -109,12 +111,13 @@ def encode_found(found: Found, served: Served, generation: str) -> wire.SearchPi
 
 
 def titles_of(rows: NDArray[np.int32], served: Served) -> list[str]:
-    """Return the newest title of each row, "" where it has none."""
+    """Return the newest title of each row, cut, "" where it has none."""
     sealed = np.where(rows < len(served.catalogue), rows, -1).astype(np.int32)
-    known = served.catalogue.known_of(sealed).column("title").to_pylist()
+    whole = served.catalogue.known_of(sealed, columns=("title",)).column("title")
+    known = pc.utf8_slice_codeunits(whole, 0, TITLE_BYTES_MAX).to_pylist()
     changed = [served.live.pin(row) for row in rows.tolist()]
     return [
-        pin.title if pin is not None else title or ""
+        short_title(pin.title if pin is not None else title or "")
         for pin, title in zip(changed, known, strict=True)
     ]
 

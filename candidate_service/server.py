@@ -170,6 +170,7 @@ def call_limits(config: CandidateConfig) -> CallLimits:
         medoid_sample_count=config.medoid_sample_count,
         medoid_count_max=config.medoid_count_max,
         query_half_life_days=config.query_half_life_days,
+        answer_bytes_max=config.request_bytes_max,
     )
 
 

@@ -82,7 +82,7 @@ class CandidateServicer(
 
     def __init__(self, parts: Parts, limits: CallLimits) -> None:
         """Serve from opened artifacts."""
-        PinVerbs.__init__(self, parts.view)
+        PinVerbs.__init__(self, parts.view, answer_bytes_max=limits.answer_bytes_max)
         SearchVerbs.__init__(self, parts.search, lambda *asked: self._allowed(*asked).rows)
         LiveVerbs.__init__(self, parts.live)
         BoardVerbs.__init__(
@@ -119,7 +119,13 @@ class CandidateServicer(
         query = decode_query(request, served.live, queried, allowed, stop)
         limits = decode_limits(request, self._parts.retrieval.sources)
         outcomes = self._parts.retrieval.ask(query, limits, self._screen(request, served, query))
-        return encode_candidates(served, queried, outcomes, self._parts.duplicates)
+        return encode_candidates(
+            served,
+            queried,
+            outcomes,
+            self._parts.duplicates,
+            answer_bytes_max=self._limits.answer_bytes_max,
+        )
 
     def _stop(self, context: grpc.ServicerContext) -> Stop:
         """Return when this call is no longer waited for: its deadline, or its caller hanging up."""

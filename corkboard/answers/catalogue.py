@@ -211,7 +211,8 @@ class CandidateAnswer:
         queried_pins: What they started from.
         unknown_pin_ids: Pins of the request that the catalogue does not know.
         catalogue_generation: What the answer was made with.
-        live_pins: Those of the proposed pins that are younger than that generation.
+        live_pins: Those of the proposed pins that are younger than that generation, without texts,
+            pictures and attributes.
         duplicate_groups: Near-duplicate group by pin id, of the pins that are in one.
     """
 

@@ -282,7 +282,7 @@ def test_list_sources_tells_figures(client: wire_grpc.CandidateServiceStub) -> N
 
 
 def test_live_pins_are_answered_and_filtered(data_root: Path, tmp_path: Path) -> None:
-    """A pin upserted a moment ago is found, told in full, filtered, and gone when deleted."""
+    """A pin upserted a moment ago is found, told of, filtered, and gone when deleted."""
     import shutil
 
     shutil.copytree(data_root, tmp_path / "world")
@@ -311,9 +311,10 @@ def test_live_pins_are_answered_and_filtered(data_root: Path, tmp_path: Path) ->
         while {"q99", "p01"} & set(near(client)):
             pass
 
-        assert [(pin.pin_id, pin.title, pin.is_live) for pin in answer.live_pins] == [
-            ("q99", "new", True)
+        assert [(pin.pin_id, pin.language, pin.owner_id) for pin in answer.live_pins] == [
+            ("q99", "ja", "o9")
         ]
+        assert [(pin.is_live, pin.title) for pin in answer.live_pins] == [(True, "")]
         assert list(answer.live_pins[0].vector) == [1.0, 0.0, 0.0]
         assert "p01" in [answer.pin_ids[at] for at in answer.lists[0].pin_indexes]
         assert "q99" in cheap

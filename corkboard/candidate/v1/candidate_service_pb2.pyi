@@ -557,7 +557,11 @@ class RetrieveCandidatesResponse(_message.Message):
 
     @_builtins.property
     def live_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]:
-        """Those of pin_ids that are younger than that generation, with all that is known of them."""
+        """Those of pin_ids and queried_pins that are younger than that generation, the best of each list
+        first, with what a ranker compares: language, country, owner, creation time, topics, vector.
+        Where an answer would become too large, topics and vectors of the last ones are left out, then
+        the last ones. GetPins tells the rest.
+        """
 
     @_builtins.property
     def duplicate_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -590,21 +594,29 @@ class GetPinsRequest(_message.Message):
 
     PIN_IDS_FIELD_NUMBER: _builtins.int
     WITH_VECTORS_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     with_vectors: _builtins.bool
     """True: with vectors."""
     @_builtins.property
     def pin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 10,000 pins."""
+        """1 to 10,000 pins; one that is named twice is told twice."""
+
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of Pin to tell beside pin_id and is_known, for example `title`. Empty: all of them.
+        Whether vectors are told is with_vectors' matter alone.
+        """
 
     def __init__(
         self,
         *,
         pin_ids: _abc.Iterable[_builtins.str] | None = ...,
         with_vectors: _builtins.bool = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_ids", b"pin_ids", "with_vectors", b"with_vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_ids", b"pin_ids", "read_mask", b"read_mask", "with_vectors", b"with_vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -979,7 +991,7 @@ class Board(_message.Message):
     board_id: _builtins.str
     """The board."""
     title: _builtins.str
-    """Its title; empty where it is not known."""
+    """Its title, cut to 1,024 bytes; empty where it is not known."""
     score: _builtins.float
     """Share of the walks' steps that visited it."""
     query_pin_id: _builtins.str
@@ -1100,7 +1112,7 @@ class FoundPin(_message.Message):
     score: _builtins.float
     """Its score, higher is better; comparable within this answer only."""
     title: _builtins.str
-    """Its title."""
+    """Its title, cut to 1,024 bytes."""
     def __init__(
         self,
         *,
@@ -1201,7 +1213,9 @@ class PinRecord(_message.Message):
     owner_id: _builtins.str
     """Who owns it."""
     image_url: _builtins.str
-    """Where its picture is."""
+    """Where its picture is: an address of the web, which is never fetched, a `data:` address, or a
+    path below the server's image_folder, outside of which nothing is read.
+    """
     quality: _builtins.float
     """How good it looks, 0 to 1. Pins below the floor of the configuration are not searched."""
     is_hidden: _builtins.bool

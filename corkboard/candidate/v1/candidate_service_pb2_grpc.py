@@ -109,7 +109,8 @@ class CandidateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetPins(self, request, context):
-        """Returns what the catalogue knows of pins, in the order asked.
+        """Returns what the catalogue knows of pins, in the order asked. An answer that would be larger
+        than a message may be is refused (ANSWER_TOO_LARGE): ask for fewer pins, or fewer fields.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

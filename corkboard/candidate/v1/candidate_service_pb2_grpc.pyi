@@ -41,7 +41,9 @@ class CandidateServiceStub:
     named. The same request, seed and generations give the same answer.
     """
     GetPins: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.GetPinsRequest, _candidate_service_pb2.GetPinsResponse]
-    """Returns what the catalogue knows of pins, in the order asked."""
+    """Returns what the catalogue knows of pins, in the order asked. An answer that would be larger
+    than a message may be is refused (ANSWER_TOO_LARGE): ask for fewer pins, or fewer fields.
+    """
     ListSources: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.ListSourcesRequest, _candidate_service_pb2.ListSourcesResponse]
     """Lists the candidate sources with their generations and whether they can be asked."""
     RetrieveBoards: _grpc.UnaryUnaryMultiCallable[_candidate_service_pb2.RetrieveBoardsRequest, _candidate_service_pb2.RetrieveBoardsResponse]
@@ -76,7 +78,9 @@ class CandidateServiceAsyncStub(CandidateServiceStub):
     named. The same request, seed and generations give the same answer.
     """
     GetPins: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.GetPinsRequest, _candidate_service_pb2.GetPinsResponse]  # type: ignore[assignment]
-    """Returns what the catalogue knows of pins, in the order asked."""
+    """Returns what the catalogue knows of pins, in the order asked. An answer that would be larger
+    than a message may be is refused (ANSWER_TOO_LARGE): ask for fewer pins, or fewer fields.
+    """
     ListSources: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.ListSourcesRequest, _candidate_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists the candidate sources with their generations and whether they can be asked."""
     RetrieveBoards: _aio.UnaryUnaryMultiCallable[_candidate_service_pb2.RetrieveBoardsRequest, _candidate_service_pb2.RetrieveBoardsResponse]  # type: ignore[assignment]
@@ -120,7 +124,9 @@ class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _candidate_service_pb2.GetPinsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_candidate_service_pb2.GetPinsResponse, _abc.Awaitable[_candidate_service_pb2.GetPinsResponse]]:
-        """Returns what the catalogue knows of pins, in the order asked."""
+        """Returns what the catalogue knows of pins, in the order asked. An answer that would be larger
+        than a message may be is refused (ANSWER_TOO_LARGE): ask for fewer pins, or fewer fields.
+        """
 
     @_abc_1.abstractmethod
     def ListSources(

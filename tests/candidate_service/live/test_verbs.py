@@ -189,6 +189,7 @@ BAD_PINS = {
     "vector": wire.PinRecord(pin_id="p", vector=[1.0, 0.0, 0.0]),
     "image_bytes": wire.PinRecord(pin_id="p", image_bytes=b"GIF89a no picture"),
     "owner_id": wire.PinRecord(pin_id="p", owner_id="line\nbreak"),
+    "image_url": wire.PinRecord(pin_id="p", image_url="a\0.png"),
 }
 
 
