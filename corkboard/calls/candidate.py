@@ -8,9 +8,12 @@ from corkboard.calls.connection import Connection
 from corkboard.candidate.v1 import candidate_service_pb2 as pb
 from corkboard.decoding import catalogue as decoding
 from corkboard.questions import CandidateQuestion, PinFilter, PinRecord, QueryPin, SaveRecord
-from service_runtime.errors import CorkboardError
+from service_runtime.errors import CorkboardError, Exhausted
 
-TITLES_PER_CALL = 10_000
+TITLE_COUNT_MAX = 10_000
+"""Pins whose titles adorn an answer."""
+PINS_PER_CALL = 1000
+"""Most pins of one look-up: of usual ones, with vectors, a megabyte."""
 
 
 class CandidateCalls(Connection):
@@ -21,22 +24,45 @@ class CandidateCalls(Connection):
         pin_ids: Sequence[str],
         *,
         with_vectors: bool = False,
+        fields: Sequence[str] = (),
     ) -> tuple[answers.Pin, ...]:
-        """What the catalogue knows of 1 to 10,000 pins, in the order asked."""
-        request = pb.GetPinsRequest(pin_ids=pin_ids, with_vectors=with_vectors)
-        response = self._call(self._candidate.GetPins, request)
-        return tuple(decoding.decode_pin(pin) for pin in response.pins)
+        """What the catalogue knows of pins, in the order asked; of many in several calls.
+
+        Args:
+            pin_ids: 1 or more.
+            with_vectors: Whether to tell their vectors.
+            fields: Of Pin, beside `pin_id` and `is_known`; () = all.
+        """
+        request = pb.GetPinsRequest(with_vectors=with_vectors)
+        request.read_mask.paths.extend(fields)
+        begins = range(0, max(1, len(pin_ids)), PINS_PER_CALL)
+        parts = [self._pins(pin_ids[at : at + PINS_PER_CALL], request) for at in begins]
+        return tuple(pin for part in parts for pin in part)
+
+    def _pins(self, pin_ids: Sequence[str], asked: pb.GetPinsRequest) -> list[answers.Pin]:
+        """Ask as *asked* does for some pins, by halves where they are too many for one answer."""
+        request = pb.GetPinsRequest(pin_ids=pin_ids)
+        request.MergeFrom(asked)
+        try:
+            response = self._call(self._candidate.GetPins, request)
+        except Exhausted as fault:
+            if len(pin_ids) < 2 or not _is_too_large(fault):
+                raise
+            middle = len(pin_ids) // 2
+            halves = (pin_ids[:middle], pin_ids[middle:])
+            return [pin for half in halves for pin in self._pins(half, asked)]
+        return [decoding.decode_pin(pin) for pin in response.pins]
 
     def titles(self, pin_ids: Iterable[str]) -> dict[str, str]:
         """Titles by pin id, without those that have none.
 
         Titles adorn an answer, so a catalogue that cannot be asked gives none instead of an error.
         """
-        wanted = sorted({pin_id for pin_id in pin_ids if pin_id})[:TITLES_PER_CALL]
+        wanted = sorted({pin_id for pin_id in pin_ids if pin_id})[:TITLE_COUNT_MAX]
         if not wanted:
             return {}
         try:
-            found = self.pins(wanted)
+            found = self.pins(wanted, fields=("title",))
         except CorkboardError:
             return {}
         return {pin.pin_id: pin.title for pin in found if pin.title}
@@ -196,3 +222,8 @@ class CandidateCalls(Connection):
         """Take 1 to 10,000 saves back."""
         response = self._call(self._candidate.DeleteSaves, pb.DeleteSavesRequest(save_ids=save_ids))
         return decoding.decode_written(save_ids, response.codes)
+
+
+def _is_too_large(fault: Exhausted) -> bool:
+    """Whether an answer was refused for its size: by the service, or by gRPC on either side."""
+    return fault.reason == "ANSWER_TOO_LARGE" or "larger than max" in fault.message
