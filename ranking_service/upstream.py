@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import grpc
 import numpy as np
+from google.protobuf.field_mask_pb2 import FieldMask
 from numpy.typing import NDArray
 
 from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
@@ -41,6 +42,9 @@ _KINDS: Final = {
     for name, number in profile_pb.ActionType.items()
 }
 """Word of each type of action."""
+
+_SHOWABLE_MASK: Final = FieldMask(paths=["is_hidden"])
+"""All that `showable` looks at: texts and pictures of many pins need not fit into an answer."""
 
 _log = logger("ranking_service.upstream")
 
@@ -124,7 +128,7 @@ class Upstream:
         try:
             answer = call(
                 self._stubs.candidate.GetPins,
-                candidate_pb.GetPinsRequest(pin_ids=pin_ids),
+                candidate_pb.GetPinsRequest(pin_ids=pin_ids, read_mask=_SHOWABLE_MASK),
                 timeout_s=self._config.showable_budget_ms / 1e3,
                 margin_s=self._config.own_reserve_ms / 1e3,
             )

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +11,18 @@ import pytest
 from corkboard.candidate.v1 import candidate_service_pb2 as candidate_pb
 from corkboard.profile.v1 import profile_service_pb2 as profile_pb
 from ranking_service.asking import CandidateAsk
+from ranking_service.config import RankingConfig
 from ranking_service.pin_keys import key_of
 from ranking_service.profile import RecentActions
 from ranking_service.query import PinFilter, Viewer
-from ranking_service.upstream import decode_candidates, decode_profile, encode_ask
+from ranking_service.upstream import (
+    Stubs,
+    Upstream,
+    decode_candidates,
+    decode_profile,
+    encode_ask,
+)
+from service_runtime.telemetry import Metrics
 from service_runtime.validation import violations
 from tests.ranking_service.worlds import NOW, make_world, pin_id
 
@@ -94,6 +104,27 @@ def test_recent_actions_and_attributes_are_decoded() -> None:
     assert profile.recent_actions.times.tolist() == [NOW, NOW]
     assert profile.declared_pin_ids == ("d1", "d2")
     assert (profile.language, profile.country) == ("ja", "")
+
+
+def test_showable_asks_for_no_texts() -> None:
+    """A hundred pins with long descriptions need not fit into an answer for one flag of each."""
+    asked: list[candidate_pb.GetPinsRequest] = []
+
+    def get_pins(request: candidate_pb.GetPinsRequest, **_: object) -> candidate_pb.GetPinsResponse:
+        asked.append(request)
+        answer = candidate_pb.GetPinsResponse()
+        answer.pins.add(pin_id="a", is_known=True)
+        answer.pins.add(pin_id="b", is_known=True, is_hidden=True)
+        answer.pins.add(pin_id="c")
+        return answer
+
+    candidate: Any = SimpleNamespace(GetPins=get_pins)
+    stubs = Stubs(profile=candidate, candidate=candidate)
+    upstream = Upstream(stubs, RankingConfig(), Metrics("ranking_service"))
+
+    assert upstream.showable(("a", "b", "c")) == {"a"}
+    assert [list(request.read_mask.paths) for request in asked] == [["is_hidden"]]
+    assert violations(asked[0]) == []
 
 
 def test_young_pins_get_rows_behind_the_catalogue(tmp_path: Path) -> None:
