@@ -32,6 +32,7 @@ _LIVE_FIELDS: Final = {
     "owner_id": _TEXT,
     "creation_time_us": pa.int64(),
     "quality": pa.float32(),
+    "attributes": _ATTRIBUTES,
 }
 
 
@@ -75,6 +76,31 @@ class WordSets:
         return found
 
 
+class LiveTable:
+    """Live pins as a table whose columns are made when they are first asked for.
+
+    Texts are copied for filters that read them alone: two thousand pins may have 250 MB of them.
+    """
+
+    def __init__(self, pins: Sequence[LivePin]) -> None:
+        """Take pins in their order; of a row that comes twice the later pin is the last one."""
+        self.num_rows: Final = len(pins)
+        self.column_names: Final = [*_LIVE_FIELDS]
+        self._pins = tuple(pins)
+        self._made: dict[str, pa.ChunkedArray] = {}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of `column_names`; made twice at the worst."""
+        made = self._made.get(name)
+        if made is None:
+            values = [getattr(pin, name) for pin in self._pins]
+            if name == "attributes":
+                values = [[*value.items()] for value in values]
+            made = pa.chunked_array([pa.array(values, _LIVE_FIELDS[name])])
+            made = self._made.setdefault(name, made)
+        return made
+
+
 class PinColumns:
     """Columns of some pins, each made when it is first asked for; safe from any thread.
 
@@ -83,7 +109,7 @@ class PinColumns:
         count: n.
     """
 
-    def __init__(self, table: pa.Table, rows: NDArray[np.int32] | None = None) -> None:
+    def __init__(self, table: pa.Table | LiveTable, rows: NDArray[np.int32] | None = None) -> None:
         """Take a table with the columns of the catalogue; columns that it lacks are unknown."""
         self.rows = rows
         self.count = table.num_rows
@@ -94,13 +120,8 @@ class PinColumns:
     @classmethod
     def of_pins(cls, pins: Sequence[LivePin]) -> PinColumns:
         """Make columns of live pins; of a row that comes twice the later pin is the last one."""
-        columns: dict[str, pa.Array] = {
-            name: pa.array([getattr(pin, name) for pin in pins], kind)
-            for name, kind in _LIVE_FIELDS.items()
-        }
-        columns["attributes"] = pa.array([[*pin.attributes.items()] for pin in pins], _ATTRIBUTES)
         rows = np.fromiter((pin.row for pin in pins), np.int32, len(pins))
-        return cls(pa.table(columns), rows)
+        return cls(LiveTable(pins), rows)
 
     def words(self, name: str) -> Words:
         """Return a column of one word a pin."""
@@ -169,7 +190,7 @@ class PinColumns:
         return Words(codes, some.words), numbers[codes]
 
     def _column(self, name: str) -> pa.Array | None:
-        if name not in self._table.schema.names:
+        if name not in self._table.column_names:
             return None
         column = self._table.column(name)
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

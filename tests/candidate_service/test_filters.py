@@ -192,6 +192,22 @@ def test_excluded_owners() -> None:
     assert both == [True, False, False, True, False]
 
 
+def test_texts_are_copied_for_filters_that_read_them_alone() -> None:
+    """Two thousand pins of the longest texts are 250 MB, and owners are asked for all the time."""
+    text = "x" * 65_536
+    pins = [LivePin(at, f"p{at}", True, owner_id="o", title=text + str(at)) for at in range(400)]
+    before = pa.total_allocated_bytes()
+
+    columns = PinColumns.of_pins(pins)
+    owned = columns.rows_of_word("owner_id", ["o"])
+    for_owners = pa.total_allocated_bytes() - before
+    found = evaluate(parse('title : "x"'), columns, NOW_US)
+
+    assert len(owned) == len(found) == 400
+    assert for_owners < 1 << 20
+    assert pa.total_allocated_bytes() - before > 400 * len(text)
+
+
 def test_pin_that_changes_its_owner() -> None:
     """The newest owner counts, for old pins too."""
     catalogue, live = make_world()
