@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from corkboard.answers import SourceList
+from corkboard.client import Client
+from corkboard.questions import CandidateQuestion, QueryPin
 from corkboard.stack import Stack
 from tests.fault.stacks import PATIENT
 from tests.integration.world import copy_of_root, make_stack
 
 DEADLINE_S = 15.0
+RETRIEVAL_S = 1.5
+"""How long candidate_service waits for its sources."""
 
 MODULE = """
 import time
@@ -86,7 +91,7 @@ def stack(tmp_path: Path, site: Path, metrics_port: int) -> Iterator[Stack]:
         **PATIENT,
         "candidate_service": [
             f"sources={names}",
-            "retrieval_deadline_ms=1500",
+            f"retrieval_deadline_ms={RETRIEVAL_S * 1000:.0f}",
             f"metrics_port={metrics_port}",
         ],
     }
@@ -104,35 +109,47 @@ def outcome_count(port: int, source: str, status: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+def slow_list(client: Client) -> SourceList:
+    """How the slow source fared when candidate_service was asked itself."""
+    question = CandidateQuestion(query_pins=[QueryPin("typography-2")])
+    (found,) = [one for one in client.candidates(question).lists if one.source == "slow"]
+    return found
+
+
 def test_slow_and_broken_sources_cost_only_themselves(
     stack: Stack, site: Path, metrics_port: int
 ) -> None:
     """
     Answers come from the others within the deadline and name both.
 
-    A source whose threads do not come back is not waited for any more. When it does not hang any
-    longer it is asked again.
+    The slow one is waited for as long as is set and no longer. A source whose threads do not come
+    back is not waited for any more. When it does not hang any longer it is asked again.
     """
     kinds = (("slow", "late"), ("broken", "failed"))
     before = [outcome_count(metrics_port, *kind) for kind in kinds]
-    with stack.client() as client:
+    with stack.client(deadline_s=DEADLINE_S) as client:
         (site / "hangs").touch()
-        first = client.recommend("ana", limit=10, deadline_s=DEADLINE_S)
-        later = [client.recommend("ana", limit=10, deadline_s=DEADLINE_S) for _ in range(6)]
-        begin = time.monotonic()
-        last = client.recommend("ana", limit=10, deadline_s=DEADLINE_S)
-        seconds = time.monotonic() - begin
+        waited_for = slow_list(client)
+        answers, seconds = [], []
+        for _ in range(8):
+            begin = time.monotonic()
+            answers.append(client.recommend("ana", limit=10))
+            seconds.append(time.monotonic() - begin)
+        passed_over = slow_list(client)
         after = [outcome_count(metrics_port, *kind) for kind in kinds]
         (site / "hangs").unlink()
         time.sleep(0.5)
-        healed = client.recommend("ana", limit=10, deadline_s=DEADLINE_S)
+        healed = client.recommend("ana", limit=10)
 
-    for answer in (first, *later, last):
+    for answer in answers:
         assert len(answer.pins) == 10
         parts = {part.part for part in answer.degradations}
         assert parts == {"source:slow", "source:broken"}
         sources = {reason.source for pin in answer.pins for reason in pin.sources}
         assert not sources & {"slow", "broken"}
-    assert seconds < DEADLINE_S
-    assert [now - then for now, then in zip(after, before, strict=True)] == [8, 8]
+    assert waited_for.status == passed_over.status == "late"
+    assert 0.5 * RETRIEVAL_S < waited_for.duration_us / 1e6 < 2 * RETRIEVAL_S
+    assert passed_over.duration_us / 1e6 < 0.1 * RETRIEVAL_S
+    assert max(seconds) < 5 * RETRIEVAL_S  # it waits but once; the rest is for a busy machine
+    assert [now - then for now, then in zip(after, before, strict=True)] == [10, 10]
     assert {part.part for part in healed.degradations} == {"source:broken"}
