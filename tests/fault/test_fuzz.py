@@ -33,19 +33,22 @@ from tests.fault.processes import start
 from tests.fault.rounds import log_seed
 from tests.integration.world import copy_of_root, make_stack
 
-COUNT: Final = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "5000"))
+COUNT: Final = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "5600"))
 DEAR: Final = {
-    "RetrieveCandidates": 0.2,
-    "RecommendPins": 0.1,
+    "RetrieveCandidates": 0.3,
+    "RecommendPins": 0.15,
     "BatchRecommendPins": 0.03,
-    "ExplainPin": 0.1,
+    "ExplainPin": 0.15,
     "RankPins": 0.2,
     "UpsertSaves": 0.1,
     "ResetMemboost": 0.05,
     "EraseUser": 0.02,
     "GetErasure": 0.02,
+    "ListSources": 0.2,
+    "ListModels": 0.2,
+    "GetExperiment": 0.2,
 }
-"""Share of COUNT for methods that cost much; the others get all of it."""
+"""Share of COUNT for methods that cost much or take next to nothing; the others get all of it."""
 OK_SHARE_MIN: Final = {"GetExperiment": 0.1}
 """Least share of inputs that are answered; others: a third."""
 IN_FLIGHT: Final = 8
