@@ -52,7 +52,7 @@ def own_folder(folder: Path, *, wait_seconds: float = 0.0, may_begin: bool = Tru
     until = time.monotonic() + wait_seconds
     while True:
         if may_begin:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
         try:
             owner = os.open(folder / WRITER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError as fault:
@@ -61,8 +61,10 @@ def own_folder(folder: Path, *, wait_seconds: float = 0.0, may_begin: bool = Tru
             raise NotFound(f"there is no log {folder}") from fault
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
+        except OSError as fault:
             os.close(owner)
+            if not isinstance(fault, BlockingIOError):
+                raise
             if time.monotonic() >= until:
                 raise Unavailable(
                     f"another process writes the log {folder}",
@@ -70,12 +72,20 @@ def own_folder(folder: Path, *, wait_seconds: float = 0.0, may_begin: bool = Tru
                 ) from fault
             time.sleep(_RETRY_SECONDS)
             continue
-        except OSError:
-            os.close(owner)
-            raise
         if holds(owner, folder):
             return owner
         os.close(owner)  # of a folder that was taken away while we opened it
+
+
+def _make(folder: Path) -> None:
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if folder.exists() and not folder.is_dir():
+                raise
+        else:
+            return  # otherwise it was taken away while `mkdir` looked at what was there
 
 
 def holds(owner: int, folder: Path) -> bool:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,28 @@ def test_a_process_waits_for_who_is_about_to_remove_its_folder(tmp_path: Path) -
 
     waker.join()
     assert all_in(tmp_path) == [b"one"]
+
+
+def test_a_folder_that_goes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when `mkdir` tried, and is not when it looks what was there."""
+    ended(tmp_path, "pod-a", b"one")
+    making, tries = os.mkdir, []
+
+    def mkdir(path: Path, mode: int = 0o777) -> None:
+        try:
+            making(path, mode)
+        finally:
+            tries.append(path)
+            if len(tries) == 1:
+                assert remove_ended(tmp_path, now=NOW) == 1
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with open_log(tmp_path / "pod-a") as log:
+        log.append([b"two"])
+
+    assert all_in(tmp_path) == [b"two"]
 
 
 def test_a_log_is_not_begun_by_who_would_remove_it(tmp_path: Path) -> None:
@@ -352,3 +375,46 @@ class Reader:
             for record in read_log(folder, self.positions.get(folder.name, 0)):
                 self.positions[folder.name] = record.position_after
                 self.seen.append(record.payload)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_starting_and_removing_at_the_same_time_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writers of two names come and go while two others remove what they have read to its end."""
+    monkeypatch.setattr(ended_logs, "ENDED_SECONDS", -1.0)
+    stopped, taking = threading.Event(), threading.Lock()
+    written: list[bytes] = []
+    taken: list[bytes] = []
+    removed = [0, 0]
+
+    def take_rest(log: EventLog) -> bool:
+        with taking:
+            taken.extend(record.payload for record in log.read())
+        return False
+
+    def write(number: int) -> None:
+        count = 0
+        while not stopped.is_set():
+            with suppress(Unavailable), EventLog(tmp_path / f"pod-{number % 2}") as log:
+                payload = b"%d-%d" % (number, count)
+                log.append([payload])
+                written.append(payload)
+                count += 1
+            time.sleep(0.001)
+
+    def remove(number: int) -> None:
+        while not stopped.is_set():
+            removed[number] += remove_ended(tmp_path, now=time.time(), is_needed=take_rest)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    threads += [threading.Thread(target=remove, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+    assert sum(removed) > 0
+    assert sorted(taken + read_all(tmp_path)) == sorted(written)
