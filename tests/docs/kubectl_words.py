@@ -1,4 +1,4 @@
-"""What is wrong with a call of kubectl, going by the manifests: names that are not there."""
+"""What is wrong with a call of kubectl or docker, going by the tree: names that are not there."""
 
 import json
 import re
@@ -31,8 +31,11 @@ MADE_THERE = frozenset({"pod", "pods", "job", "jobs", "event", "events", "secret
 """Kinds of which objects come to be in the cluster, so that their names are not ours to know."""
 FOREIGN = frozenset({"certificate", "certificates"})
 """Kinds that others bring: cert-manager."""
-_TAKES_A_WORD = frozenset({"-n", "--namespace", "-f", "-k", "-c", "-l", "-o", "--timeout"})
-_STAND_FOR_ANYTHING = {"…", "..."}
+_TAKES_A_WORD = frozenset(
+    {"-n", "--namespace", "-f", "-k", "-c", "-l", "-o", "-t", "--timeout", "--build-arg"}
+)
+_PLACEHOLDER = re.compile("[A-Z_]+|…|[.]{3}")
+"""Stands for a name of the reader's: ours have no capitals."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,12 @@ def parsed(words: tuple[str, ...]) -> Words:
 
 
 def faults_of(call: Called, cluster: Cluster) -> list[str]:
-    """Everything that is wrong with a call of kubectl; empty is good."""
+    """Everything that is wrong with a call; empty is good."""
     told = parsed(call.words)
+    if call.name == "corkboard":
+        return [*_inside(["corkboard", *call.words])]
+    if call.name in _OTHERS:
+        return [*_OTHERS[call.name](told, cluster, call.folder)]
     if told.verb not in _VERBS:
         return [f"nobody has taught this test the verb {told.verb!r}"]
     found = [*_options(told)]
@@ -154,6 +161,8 @@ def _kustomize(told: Words, _: Cluster, folder: Path) -> Iterator[str]:
 def _object(named: str, cluster: Cluster) -> Iterator[str]:
     """`kind/name`, or a pod by its name alone."""
     kind, slash, name = named.partition("/")
+    if _PLACEHOLDER.fullmatch(name) and kind in {*SHORT, *MADE_THERE, *FOREIGN}:
+        return
     if not slash:
         yield from _pod(named, cluster)
     elif kind in SHORT and name not in cluster.named(SHORT[kind]):
@@ -168,7 +177,7 @@ def _pod(name: str, cluster: Cluster) -> Iterator[str]:
     """Pods whose names can be known: those of a StatefulSet, and those that the block ran."""
     owner, _, number = name.rpartition("-")
     found = cluster.named("StatefulSet").get(owner)
-    if f"pod/{name}" in cluster.made or name in _STAND_FOR_ANYTHING:
+    if f"pod/{name}" in cluster.made or _PLACEHOLDER.fullmatch(name):
         return
     if found is None or not number.isdigit() or int(number) >= found["spec"].get("replicas", 1):
         yield f"there is no pod {name}"
@@ -269,6 +278,42 @@ _VERBS: dict[str, Callable[[Words, Cluster, Path], Iterator[str]]] = {
     "scale": _each,
     "delete": _look,
     "rollout": _rollout,
+}
+
+
+def _docker(told: Words, _: Cluster, folder: Path) -> Iterator[str]:
+    """`build -f FILE --build-arg NAME=… .`, and pushes."""
+    if told.verb == "build":
+        file = folder / told.options.get("-f", "Dockerfile")
+        if not file.exists():
+            yield f"there is no {told.options.get('-f')}"
+        elif (wanted := told.options.get("--build-arg", "").partition("=")[0]) and not re.search(
+            rf"^ARG {wanted}\b", file.read_text(), re.MULTILINE
+        ):
+            yield f"the image has no argument {wanted}"
+    elif told.verb not in {"push", "load", "save"}:
+        yield f"nobody has taught this test the verb {told.verb!r}"
+
+
+def _edit(told: Words, _: Cluster, folder: Path) -> Iterator[str]:
+    """`edit set image NAME=…`, in the folder of a kustomization whose objects have that image."""
+    done = subprocess.run(
+        [str(KUBECTL), "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        yield done.stderr
+    elif told.words[:2] != ["set", "image"]:
+        yield f"nobody has taught this test {told.words}"
+    else:
+        for word in told.words[2:]:
+            if f"image: {word.partition('=')[0]}:" not in done.stdout:
+                yield f"no container has the image {word.partition('=')[0]}"
+
+
+_OTHERS: dict[str, Callable[[Words, Cluster, Path], Iterator[str]]] = {
+    "docker": _docker,
+    "kustomize": _edit,
+    "sleep": lambda *_: iter(()),
 }
 
 

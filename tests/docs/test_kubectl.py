@@ -13,15 +13,16 @@ from tests.docs.rehearsal import rehearse
 from tests.docs.test_commands import _SHELL
 from tests.k8s.json_gateway import rendered_with
 
-_INLINE = re.compile(r"`((?:kubectl|kustomize) [^`\n]+)`")
+_TOOL = re.compile(r"^ *(?:kubectl|kustomize|docker) ", re.MULTILINE)
+_INLINE = re.compile(r"`((?:kubectl|kustomize|docker) [^`\n]+)`")
 _OWN_NAMESPACE = re.compile(r"^namespace: (\S+)$", re.MULTILINE)
 COMPONENTS = ("tls", "object-store", "tracing", "json-gateway", "backups")
 
 
 def snippets(page: Path) -> Iterator[tuple[str, str]]:
-    """Where and what: shell blocks with kubectl in them, and commands within sentences."""
+    """Where and what: shell blocks with such commands, and commands within sentences."""
     for block in blocks(page):
-        if block.language in _SHELL and "kubectl" in block.text:
+        if block.language in _SHELL and not block.words and _TOOL.search(block.text):
             yield block.place, block.text
     name = str(page.relative_to(ROOT))
     for at, text in enumerate(_INLINE.findall(prose(page))):
@@ -46,9 +47,8 @@ def faults(text: str, folder: Path, cluster: Cluster) -> list[str]:
     calls = rehearse(text, folder)
     assert calls, "nothing was called"
     return [
-        f"{' '.join(call.words[:6])}: {fault}"
+        f"{call.name} {' '.join(call.words[:6])}: {fault}"
         for call in calls
-        if call.name == "kubectl"
         for fault in faults_of(call, alone)
     ]
 
@@ -93,6 +93,10 @@ WRONG = {
     "claim": """kubectl run import --image=x --overrides='{"spec": {"volumes": [
         {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}}'""",
     "verb": "kubectl aply -k k8s/overlays/production",
+    "image file": "docker build -f k8s/Dockerfile -t corkboard .",
+    "argument of the image": "docker build -f k8s/image/Dockerfile --build-arg CPUS=host .",
+    "image": "cd k8s/overlays/production\nkustomize edit set image corkbord=example.com/x:1",
+    "command of ours": "kubectl -n corkboard get pods\ncorkboard recommened ana",
     "command": "kubctl apply -k k8s/overlays/production",
 }
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.docs.pages import ROOT, pages, prose
+from tests.docs.pages import ROOT, blocks, pages, prose
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\((?P<target>[^)\s]+)\)")
@@ -76,6 +76,24 @@ def test_paths_that_a_page_names_exist(page: Path) -> None:
         beside = str((page.parent / name).resolve().relative_to(ROOT))
         if name not in tracked() and beside not in tracked() and f"{name}.py" not in tracked():
             missing.append(code)
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_that_a_command_names_exist(page: Path) -> None:
+    """`k8s/checks/run` in a block of commands is one, too."""
+    roots = {name for name in tracked() if "/" not in name and (ROOT / name).is_dir()} - {"."}
+    missing = [
+        word
+        for block in blocks(page)
+        if block.language in {"sh", ""} and block.words <= {"run"}
+        for word in re.split(r"[\s'\"=|;&()]+", block.text)
+        if word.split("/")[0] in roots
+        and _PATH.fullmatch(word)
+        and "/" in word
+        and word.rstrip("/") not in tracked()
+    ]
 
     assert missing == []
 

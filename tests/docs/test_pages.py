@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import blocks, pages, world_of
-from tests.docs.session import assert_page_is_true, run, why_not
+from tests.docs.session import assert_page_is_true, environment_of, run, why_not
 from tests.integration.world import AS_OF, built_root
 
 WORLDS = {"an empty folder", "the tiny world"}
@@ -25,10 +25,11 @@ def test_the_commands_of_a_page_work_and_show_what_it_says(page: Path, tmp_path:
     """In order, in one terminal, each ending with 0."""
     if why_not():
         pytest.skip(why_not())
-    needed = {block.value("needs") for block in blocks(page)} - {""}
-    missing = sorted(tool for tool in needed if shutil.which(tool) is None)
+    needed = {name for block in blocks(page) for name in block.value("needs").split(",")} - {""}
+    path = environment_of({})["PATH"]
+    missing = sorted(tool for tool in needed if shutil.which(tool, path=path) is None)
     if missing:
-        pytest.skip(f"not here: {', '.join(missing)}")
+        pytest.skip(f"{page.name} was not run; not on this machine: {', '.join(missing)}")
     (tmp_path / "here").mkdir()
     environment = {}
     if world_of(page)[0] == "the tiny world":
