@@ -73,10 +73,8 @@ def build(config: RankingConfig) -> Server:
     rankers, models = _models(store, config)
     shown_log, confirmed_log = _open_log(config, "impressions"), _open_log(config, "shown")
     impressions = _impressions(shown_log, store, config, metrics)
-    channels = (
-        _open_channel(config, config.profile_target),
-        _open_channel(config, config.candidate_target),
-    )
+    targets = (config.profile_target, config.candidate_target)
+    channels = [_open_channel(config, target) for target in targets]
     upstream = Upstream(make_stubs(*channels), config, metrics)
     memboost = MemboostKeeper(store, config.data_root / "live", config, metrics, clock)
     results = ExperimentResults(store)
