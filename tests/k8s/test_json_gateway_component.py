@@ -224,10 +224,10 @@ def test_probes_and_prometheus_ask_what_the_gateway_answers(found: list[Manifest
     template = pod_template(one_of(found, "Deployment", NAME))
     asked = template["metadata"]["annotations"]
 
-    assert paths == {"/ready", "/stats/prometheus"}
+    assert paths == {"/ready", "/metrics"}
     for probe in (*probes, own.container["livenessProbe"]["httpGet"]):
         assert probe == {"path": "/ready", "port": "metrics"}
-    assert asked["prometheus.io/path"] == "/stats/prometheus"
+    assert "prometheus.io/path" not in asked, "/metrics, as the services have it"
     assert {"name": "metrics", "containerPort": int(asked["prometheus.io/port"])}.items() <= next(
         port.items() for port in own.container["ports"] if port["name"] == "metrics"
     )

@@ -98,6 +98,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: dict[str, Any]
+    text: str
 
 
 def ask(port: int, path: str, body: object = None, *, method: str = "POST", **more: str) -> Answer:
@@ -107,9 +108,10 @@ def ask(port: int, path: str, body: object = None, *, method: str = "POST", **mo
         headers |= {name.replace("_", "-"): value for name, value in more.items()}
         connection.request(method, f"/{path}", json.dumps(body or {}), headers)
         answer = connection.getresponse()
-        content = answer.read()
-    told = json.loads(content) if content.startswith(b"{") else {}
-    return Answer(answer.status, {name.lower(): it for name, it in answer.getheaders()}, told)
+        content = answer.read().decode()
+    told = json.loads(content) if content.startswith("{") else {}
+    sent = {name.lower(): it for name, it in answer.getheaders()}
+    return Answer(answer.status, sent, told, content)
 
 
 def test_a_recommendation_comes_as_json(gateway: Running) -> None:
@@ -180,7 +182,7 @@ def test_a_bad_request_says_which_field(gateway: Running) -> None:
         (RECOMMEND, {"no_such_field": 1}),
         ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", {}),
         ("ready", {}),
-        ("stats/prometheus", {}),
+        ("metrics", {}),
     ],
 )
 def test_what_is_not_in_the_contract_is_refused(
@@ -210,15 +212,24 @@ def test_messages_longer_than_envoys_own_bound_pass(gateway: Running) -> None:
     assert len(json.dumps(answer.body)) > 2**21
 
 
-@pytest.mark.parametrize("path", ["ready", "stats/prometheus"])
-def test_what_the_cluster_asks_is_told(gateway: Running, path: str) -> None:
-    """Health and numbers have a port of their own."""
-    assert ask(gateway.ports.metrics, path, method="GET").status == 200
+@pytest.mark.parametrize(("path", "told"), [("ready", "LIVE"), ("metrics", "envoy_http_")])
+def test_what_the_cluster_asks_is_told(gateway: Running, path: str, told: str) -> None:
+    """Health and numbers have a port of their own, and the services' paths."""
+    answer = ask(gateway.ports.metrics, path, method="GET")
+
+    assert answer.status == 200
+    assert told in answer.text
 
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [("quitquitquit", "POST"), ("ready", "POST"), ("config_dump", "GET"), ("ready/x", "GET")],
+    [
+        ("quitquitquit", "POST"),
+        ("stats/prometheus", "GET"),
+        ("ready", "POST"),
+        ("config_dump", "GET"),
+        ("ready/x", "GET"),
+    ],
 )
 def test_the_admin_page_is_not(gateway: Running, path: str, method: str) -> None:
     """Nobody ends or reads the gateway from outside of its pod."""
