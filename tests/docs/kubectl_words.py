@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.docs.rehearsal import Called
 from tests.docs.test_commands import fault_of as fault_of_ours
 
@@ -317,9 +315,8 @@ _OTHERS: dict[str, Callable[[Words, Cluster, Path], Iterator[str]]] = {
 }
 
 
-def objects_of(text: str) -> list[Manifest]:
+def without_hashes(found: list[Manifest]) -> list[Manifest]:
     """Rendered objects, without what kustomize appends to names of ConfigMaps."""
-    found = [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one]
     for one in found:
         if one["kind"] == "ConfigMap":
             one["metadata"]["name"] = re.sub(r"-[a-z0-9]{10}$", "", one["metadata"]["name"])

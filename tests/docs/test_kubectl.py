@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.docs.kubectl_words import Cluster, faults_of, objects_of
+from tests.docs.kubectl_words import Cluster, faults_of, without_hashes
 from tests.docs.pages import ROOT, blocks, pages, prose
 from tests.docs.rehearsal import rehearse
 from tests.docs.test_commands import _SHELL
@@ -36,9 +35,10 @@ SHOWN = [(place, text) for page in pages() for place, text in snippets(page)]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The overlay for production with every component of ours."""
     found = rendered_with(tmp_path_factory.mktemp("rendered"), "production", *COMPONENTS)
-    objects = objects_of(yaml.dump_all(found, Dumper=yaml.CSafeDumper))
     own = [_OWN_NAMESPACE.findall(block.text) for page in pages() for block in blocks(page)]
-    return Cluster(objects, frozenset({"corkboard", *(name for names in own for name in names)}))
+    return Cluster(
+        without_hashes(found), frozenset({"corkboard", *(name for names in own for name in names)})
+    )
 
 
 def faults(text: str, folder: Path, cluster: Cluster) -> list[str]:
