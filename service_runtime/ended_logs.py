@@ -111,9 +111,9 @@ def _each_ended(root: Path, now: float, act: Callable[[EventLog], bool]) -> int:
     delete_gone(root)
     count = 0
     for folder in log_folders(root):
-        if folder.name == GATHERED or not _is_idle(folder, now):
-            continue
         try:
+            if folder.name == GATHERED or not _is_idle(folder, now):
+                continue
             with EventLog(folder, new_at=unused_position(), may_begin=False) as log:
                 if _is_idle(folder, now):  # nobody wrote between our look and our hold
                     count += act(log)

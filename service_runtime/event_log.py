@@ -26,6 +26,7 @@ from service_runtime.disk_faults import disk_error
 from service_runtime.errors import Corrupted, InvalidRequest
 from service_runtime.files import sync_path
 from service_runtime.log_folders import (
+    WRITER,
     delete_gone,
     holds,
     own_folder,
@@ -81,6 +82,7 @@ class EventLog:
             Unavailable: If another process writes this log.
         """
         self.folder = Path(folder)
+        self._writer = self.folder / WRITER
         self._segment_bytes_max = segment_bytes_max
         self._lock = Lock()
         self._is_torn = False
@@ -138,7 +140,7 @@ class EventLog:
                 )
         with self._lock:
             with self._disk():
-                if not holds(self._owner, self.folder):
+                if not holds(self._owner, self._writer):
                     self._begin_again()
                 if self._position - self._base >= self._segment_bytes_max:
                     self._roll()

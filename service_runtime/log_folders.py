@@ -49,12 +49,12 @@ def own_folder(folder: Path, *, wait_seconds: float = 0.0, may_begin: bool = Tru
         NotFound: There is no such folder, and it is not to be made.
         Unavailable: Another process writes this log.
     """
-    until = time.monotonic() + wait_seconds
+    writer, until = folder / WRITER, time.monotonic() + wait_seconds
     while True:
         if may_begin:
             _make(folder)
         try:
-            owner = os.open(folder / WRITER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            owner = os.open(writer, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError as fault:
             if may_begin:  # taken away since we made it
                 continue
@@ -72,7 +72,7 @@ def own_folder(folder: Path, *, wait_seconds: float = 0.0, may_begin: bool = Tru
                 ) from fault
             time.sleep(_RETRY_SECONDS)
             continue
-        if holds(owner, folder):
+        if holds(owner, writer):
             return owner
         os.close(owner)  # of a folder that was taken away while we opened it
 
@@ -88,10 +88,10 @@ def _make(folder: Path) -> None:
             return  # otherwise it was taken away while `mkdir` looked at what was there
 
 
-def holds(owner: int, folder: Path) -> bool:
-    """Say whether what `own_folder` returned still is the hold of the folder of that name."""
+def holds(owner: int, writer: Path) -> bool:
+    """Say whether what `own_folder` returned still is the `.writer` of that path."""
     try:
-        return os.path.samestat(os.fstat(owner), (folder / WRITER).stat())
+        return os.path.samestat(os.fstat(owner), writer.stat())
     except FileNotFoundError:
         return False
 

@@ -23,7 +23,7 @@ from service_runtime.ended_logs import (
     read_all,
     remove_ended,
 )
-from service_runtime.errors import NotFound, Unavailable
+from service_runtime.errors import Corrupted, NotFound, Unavailable
 from service_runtime.event_log import EventLog, end_position, first_position, read_log
 from service_runtime.log_folders import GONE_PREFIX
 
@@ -237,6 +237,30 @@ def test_what_a_killed_remover_left_is_deleted(tmp_path: Path) -> None:
     assert names(tmp_path) == []
     remove_ended(tmp_path, now=NOW)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_read_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told and left for the next time; whoever looks goes on with its own work."""
+    for name in ("pod-a", "pod-b", "pod-c"):
+        ended(tmp_path, name, b"one")
+    look = ended_logs.last_written
+
+    def looking(folder: Path) -> float:
+        if folder.name == "pod-a":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return look(folder)
+
+    def is_needed(log: EventLog) -> bool:
+        if log.folder.name == "pod-b":
+            raise Corrupted("its note cannot be read")
+        return False
+
+    monkeypatch.setattr(ended_logs, "last_written", looking)
+
+    assert remove_ended(tmp_path, now=NOW, is_needed=is_needed) == 1
+    assert names(tmp_path) == ["pod-a", "pod-b"]
 
 
 class TestGathering:
