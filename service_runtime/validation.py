@@ -1,6 +1,6 @@
 """Constraints that stand in the .proto files, enforced from there (protovalidate)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import protovalidate
@@ -10,8 +10,11 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from service_runtime.errors import FieldViolation, InvalidRequest
 
-_COLLECT_BYTES_MAX = 256 * 1024
-"""Larger messages are checked up to their first fault: a million faults would cost seconds."""
+COLLECT_COUNT_MAX = 2000
+"""Messages of more values are checked up to their first fault: each fault costs 0.05 ms, and an
+empty text in a list, which may be one, takes two bytes."""
+KEY_CHARS_MAX = 64
+"""Of a map's key in a path: whoever sends a key of megabytes does not get it back."""
 
 _UNITS = {"bytes": "bytes", "len": "characters", "items": "items"}
 """What the bounds of strings and lists count, by the end of the rule's name."""
@@ -33,13 +36,21 @@ def violations(message: Message) -> list[FieldViolation]:
         message: Any message; without rules in its .proto file nothing is ever found.
 
     Returns:
-        Empty if the message is valid. Only the first violation if the message is above 256 KiB.
+        Empty if the message is valid. Only the first violation if the message has more than 2,000
+        values.
 
     Cost: about 1.3 us for a valid message, 7 us for an invalid one.
     """
-    is_large = message.ByteSize() > _COLLECT_BYTES_MAX
-    found = _validator.collect_violations(message, fail_fast=is_large)
+    found = _validator.collect_violations(message, fail_fast=True)
+    if found and _value_count(message) <= COLLECT_COUNT_MAX:
+        found = _validator.collect_violations(message)
     return [_field_violation(message, violation) for violation in found]
+
+
+def first_violation(message: Message) -> FieldViolation | None:
+    """The first rule that a message breaks, None if it is valid; for one item of a batch."""
+    found = _validator.collect_violations(message, fail_fast=True)
+    return _field_violation(message, found[0]) if found else None
 
 
 def check(message: Message) -> None:
@@ -72,6 +83,21 @@ def prepare(service_names: Iterable[str]) -> None:
         for method in service.methods:
             request_class = message_factory.GetMessageClass(method.input_type)
             _validator.collect_violations(request_class())
+
+
+def _value_count(message: Message) -> int:
+    """How many values a message has, at every depth; no further than it takes to be too many."""
+    count = 0
+    for field, value in message.ListFields():
+        values = value.values() if isinstance(value, Mapping) else value
+        if not (field.is_repeated or isinstance(value, Mapping)):
+            values = (value,)
+        count += len(values)
+        for one in values if field.message_type is not None else ():
+            if count > COLLECT_COUNT_MAX or not isinstance(one, Message):
+                break
+            count += _value_count(one)
+    return count
 
 
 def _field_violation(message: Message, violation: protovalidate.Violation) -> FieldViolation:
@@ -117,4 +143,6 @@ def _path(field: Any) -> str:
 
 def _subscript(subscript: Any) -> str:
     value = getattr(subscript, "value", subscript)
-    return repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= KEY_CHARS_MAX else f"{value[: KEY_CHARS_MAX - 1]}…")
+    return str(value)

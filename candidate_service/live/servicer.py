@@ -20,7 +20,7 @@ from candidate_service.live.writes import Invalid, LiveWrites, WriteOptions
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from service_runtime.errors import FieldViolation, InvalidRequest
 from service_runtime.telemetry import audit, hashed
-from service_runtime.validation import violations
+from service_runtime.validation import first_violation
 
 T = TypeVar("T")
 
@@ -165,8 +165,8 @@ def decode_mask(mask: FieldMask) -> tuple[str, ...]:
 
 def decode_pin(pin: wire.PinRecord, mask: Sequence[str]) -> PinChange | Invalid:
     """Return the change that a message means, or what is wrong with the message."""
-    if faults := violations(pin):
-        return Invalid(faults[0])
+    if broken := first_violation(pin):
+        return Invalid(broken)
     try:
         fields = {name: read(pin) for name, read in (_READERS[path] for path in mask or _READERS)}
     except NotAPicture as fault:
@@ -185,8 +185,8 @@ def _is_given(value: Any) -> bool:
 
 def decode_save(save: wire.SaveRecord) -> SaveChange | Invalid:
     """Return the save that a message means, or what is wrong with the message."""
-    if faults := violations(save):
-        return Invalid(faults[0])
+    if broken := first_violation(save):
+        return Invalid(broken)
     if not save.board_id and not save.user_id:
         told = "must be given where there is no user_id"
         return Invalid(FieldViolation("board_id", "BOARD_OR_USER", told))

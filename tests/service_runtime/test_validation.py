@@ -53,10 +53,44 @@ def test_all_violations_are_reported() -> None:
 
 
 def test_huge_message_is_refused_at_its_first_violation() -> None:
-    """Above 256 KiB one violation is enough: a hostile message must not cost seconds."""
+    """Of many values one violation is enough: a hostile message must not cost seconds."""
     message = Echo(text="x", children=[Echo(text="")] * 200_000)
 
     assert len(validation.violations(message)) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "count"),
+    [
+        (Echo(text="x", children=[Echo(text="y" * 129)] * 900), 900),
+        (Echo(text="x", children=[Echo()] * 1999), 1999),
+        (Echo(text="x", children=[Echo()] * 2000), 1),
+        (Echo(text="x", children=[Echo(text="x", children=[Echo()] * 700)] * 3), 1),
+        (Echo(text="x", named={str(at): Echo() for at in range(2000)}), 1),
+        (Echo(text="x", named={str(at): Echo() for at in range(100)}), 100),
+    ],
+)
+def test_violations_are_collected_by_how_many_there_could_be(message: Any, count: int) -> None:
+    """Not by bytes: an empty text that breaks a rule is two of them."""
+    assert len(validation.violations(message)) == count
+
+
+def test_first_violation_is_that_of_all() -> None:
+    """For items of batches, of which one is told."""
+    message = Echo(text="", children=[Echo(text="")])
+
+    assert validation.first_violation(message) == validation.violations(message)[0]
+    assert validation.first_violation(Echo(text="a")) is None
+
+
+def test_long_key_is_not_sent_back() -> None:
+    """A path of megabytes would not fit into an answer."""
+    named = Echo(text="x", named={"\x01" * 1_000_000: Echo(text="")})
+
+    (violation,) = validation.violations(named)
+
+    assert len(violation.field) < 300
+    assert violation.field.endswith("…'].text")
 
 
 def test_check_raises_with_every_violation() -> None:

@@ -281,6 +281,20 @@ def test_requests_that_are_wrong_as_a_whole(
     assert field in refused.value.details()
 
 
+def test_pins_with_very_many_faults_are_refused_at_once(
+    client: wire_grpc.CandidateServiceStub,
+) -> None:
+    """Two million faults in four megabytes: of each pin the first is looked for."""
+    pins = [wire.PinRecord(pin_id="p", topics=[""] * 1900) for _ in range(1000)]
+
+    answer = upsert(client, *pins)
+    key = upsert(client, wire.PinRecord(pin_id="p", attributes={"\x01" * 1_000_000: "x"}))
+
+    assert answer.codes == [INVALID] * 1000
+    assert key.codes == [INVALID]
+    assert key.ByteSize() < 1000
+
+
 def test_validate_only_changes_nothing(client: wire_grpc.CandidateServiceStub) -> None:
     """But answers as if."""
     request = wire.UpsertPinsRequest(pins=[wire.PinRecord(pin_id="dry")], validate_only=True)
