@@ -132,7 +132,7 @@ class _ErasureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureS
     ERASURE_STATE_ERASED: _ErasureState.ValueType  # 1
     """Nothing of the user is left."""
     ERASURE_STATE_HIDDEN: _ErasureState.ValueType  # 2
-    """Not used any more, and removed for good by the next run of a job."""
+    """Not gone yet: the store's detail says when it is."""
     ERASURE_STATE_NOT_REACHED: _ErasureState.ValueType  # 3
     """Not reached; the detail says why and what to do."""
 
@@ -144,7 +144,7 @@ ERASURE_STATE_UNSPECIFIED: ErasureState.ValueType  # 0
 ERASURE_STATE_ERASED: ErasureState.ValueType  # 1
 """Nothing of the user is left."""
 ERASURE_STATE_HIDDEN: ErasureState.ValueType  # 2
-"""Not used any more, and removed for good by the next run of a job."""
+"""Not gone yet: the store's detail says when it is."""
 ERASURE_STATE_NOT_REACHED: ErasureState.ValueType  # 3
 """Not reached; the detail says why and what to do."""
 Global___ErasureState: _TypeAlias = ErasureState  # noqa: Y015
