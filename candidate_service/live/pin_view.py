@@ -16,7 +16,8 @@ from service_runtime.errors import NotReady
 from service_runtime.vector_table import VectorTable
 
 _PLACE: Final = {"row", "pin_id", "is_new", "is_removed", "vector", "text_vector", "visual_vector"}
-_TOLD: Final = tuple(one.name for one in fields(LivePin) if one.name not in _PLACE)
+TOLD: Final = tuple(one.name for one in fields(LivePin) if one.name not in _PLACE)
+"""What can be told of a pin beside its vector, names of `LivePin` and columns of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,7 @@ class PinFacts:
         """Return what a change says of a pin."""
         if pin.is_removed:
             return cls(pin.pin_id)
-        known = {name: getattr(pin, name) for name in _TOLD}
+        known = {name: getattr(pin, name) for name in TOLD}
         return cls(pin.pin_id, is_known=True, is_live=is_live, known=known, vector=vector)
 
 
@@ -59,8 +60,16 @@ class PinView:
         self._served = served
         self._vectors = vectors
 
-    def facts(self, pin_ids: Sequence[str], *, with_vectors: bool) -> list[PinFacts]:
+    def facts(
+        self, pin_ids: Sequence[str], *, with_vectors: bool, columns: Sequence[str] = TOLD
+    ) -> list[PinFacts]:
         """Return what is known of pins, in the order asked.
+
+        Args:
+            pin_ids: Which.
+            with_vectors: Whether to look their vectors up.
+            columns: What to read of the catalogue's pins, of `TOLD`; of live pins everything is
+                told, it is in memory anyway.
 
         Raises:
             NotReady: No catalogue has been built.
@@ -70,7 +79,8 @@ class PinView:
         rows = live.rows(pin_ids).tolist()
         changed = {row: pin for row in rows if (pin := live.pin(row)) is not None}
         still = np.array([row for row in rows if row >= 0 and row not in changed], np.int32)
-        known = dict(zip(still.tolist(), served.catalogue.known_of(still).to_pylist(), strict=True))
+        table = served.catalogue.known_of(still, columns=(*columns, "is_deleted"))
+        known = dict(zip(still.tolist(), table.to_pylist(), strict=True))
         vectors = self._vectors_of(served, rows) if with_vectors else {}
         facts = []
         for pin_id, row in zip(pin_ids, rows, strict=True):
@@ -106,7 +116,7 @@ def _facts_of(
     """Return what a row of the catalogue says."""
     if attributes is None or attributes["is_deleted"]:
         return PinFacts(pin_id)
-    told = {name: attributes[name] for name in _TOLD if attributes[name] is not None}
+    told = {name: value for name in TOLD if (value := attributes.get(name)) is not None}
     if "attributes" in told:
         told["attributes"] = dict(told["attributes"])
     return PinFacts(pin_id, is_known=True, known=told, vector=vector)

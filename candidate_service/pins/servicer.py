@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from candidate_service.answer_size import AnswerTooLarge, entry_bytes
-from candidate_service.live.pin_view import PinFacts
+from candidate_service.live.pin_view import TOLD, PinFacts
 from corkboard.candidate.v1 import candidate_service_pb2 as wire
 from service_runtime.call_context import stop_if_abandoned
 from service_runtime.errors import InvalidRequest
@@ -26,8 +26,10 @@ FIELDS: Final = frozenset(wire.Pin.DESCRIPTOR.fields_by_name) - {"vector"}
 class LooksUp(Protocol):
     """Tells what is known of pins; `PinView` does."""
 
-    def facts(self, pin_ids: Sequence[str], *, with_vectors: bool) -> list[PinFacts]:
-        """Return what is known of pins, in the order asked."""
+    def facts(
+        self, pin_ids: Sequence[str], *, with_vectors: bool, columns: Sequence[str]
+    ) -> list[PinFacts]:
+        """Return what is known of pins, in the order asked; some columns at least."""
         ...
 
 
@@ -42,28 +44,30 @@ class PinVerbs:
     def GetPins(
         self, request: wire.GetPinsRequest, context: grpc.ServicerContext
     ) -> wire.GetPinsResponse:
-        is_told = decode_mask(request.read_mask)
+        fields = decode_mask(request.read_mask)
+        columns = [name for name in TOLD if name.removesuffix("_us") in fields]
         answer, left = wire.GetPinsResponse(), self._answer_bytes_max
         for begin in range(0, len(request.pin_ids), PINS_AT_ONCE):
             stop_if_abandoned()
             pin_ids = request.pin_ids[begin : begin + PINS_AT_ONCE]
-            for facts in self._view.facts(pin_ids, with_vectors=request.with_vectors):
+            found = self._view.facts(pin_ids, with_vectors=request.with_vectors, columns=columns)
+            for facts in found:
                 pin = answer.pins.add()
-                encode_pin(pin, facts, is_told)
+                encode_pin(pin, facts, fields)
                 left -= entry_bytes(pin)
                 if left < 0:
                     raise _too_large(len(request.pin_ids), len(answer.pins) - 1)
         return answer
 
 
-def decode_mask(mask: FieldMask) -> Callable[[str], bool]:
-    """Return what says whether a field is to be told.
+def decode_mask(mask: FieldMask) -> frozenset[str]:
+    """Return which fields are to be told.
 
     Raises:
         InvalidRequest: A path names no field of a pin, or `vector`.
     """
     if not mask.paths:
-        return lambda _: True
+        return FIELDS
     named = frozenset(mask.paths)
     for path in sorted(named - FIELDS):
         raise InvalidRequest(
@@ -73,20 +77,20 @@ def decode_mask(mask: FieldMask) -> Callable[[str], bool]:
             field="read_mask",
             reason="UNKNOWN_FIELD",
         )
-    return named.__contains__
+    return named
 
 
-def encode_pin(pin: wire.Pin, facts: PinFacts, is_told: Callable[[str], bool]) -> None:
+def encode_pin(pin: wire.Pin, facts: PinFacts, fields: frozenset[str]) -> None:
     """Fill a message with what is known of a pin; fields that are not known stay unset."""
     pin.pin_id = facts.pin_id
     if not facts.is_known:
         return
     pin.is_known = True
-    if facts.is_live and is_told("is_live"):
+    if facts.is_live and "is_live" in fields:
         pin.is_live = True
     for name, value in facts.known.items():
         field = name.removesuffix("_us")
-        if value is None or not is_told(field):
+        if value is None or field not in fields:
             continue
         if field != name:
             getattr(pin, field).FromMicroseconds(value)

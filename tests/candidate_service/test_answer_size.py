@@ -57,10 +57,14 @@ class View:
     def __init__(self, **known: Any) -> None:
         self.known = known
         self.count = 0
+        self.columns: set[str] = set()
 
-    def facts(self, pin_ids: Sequence[str], *, with_vectors: bool) -> list[PinFacts]:
+    def facts(
+        self, pin_ids: Sequence[str], *, with_vectors: bool, columns: Sequence[str]
+    ) -> list[PinFacts]:
         """As told, with texts that are as new as if they were read from a file."""
         self.count += len(pin_ids)
+        self.columns = set(columns)
         vector = np.ones(4096, np.float32) if with_vectors else None
         return [
             PinFacts(
@@ -219,6 +223,7 @@ class TestGetPins:
         told.creation_time.FromMicroseconds(7)
         assert answer.pins[0] == told
         assert len(answer.pins) == 10_000
+        assert view.columns == {"title", "creation_time_us"}
 
     @pytest.mark.parametrize("path", ["vector", "creation_time_us", "", "title.x", "x" * 9999])
     def test_mask_names_fields(self, path: str) -> None:

@@ -250,6 +250,29 @@ def test_bad_saves_name_their_field(client: wire_grpc.CandidateServiceStub) -> N
     assert fields == ["board_id", "pin_id", "save_time", "save_time"]
 
 
+@pytest.mark.parametrize("paths", [["is_hidden"], ["title", "is_live"], ["pin_id"]])
+def test_a_mask_tells_some_fields(client: wire_grpc.CandidateServiceStub, paths: list[str]) -> None:
+    """Of sealed pins and of live ones, and of deleted ones that they are not known."""
+    upsert(
+        client,
+        wire.PinRecord(pin_id="masked", title="m", is_hidden=True),
+        wire.PinRecord(pin_id="masked and gone", title="m"),
+    )
+    client.DeletePins(wire.DeletePinsRequest(pin_ids=["masked and gone"]), timeout=10)
+    ids = ["a", "masked", "masked and gone", "nobody"]
+
+    whole = client.GetPins(wire.GetPinsRequest(pin_ids=ids), timeout=10).pins
+    some = client.GetPins(wire.GetPinsRequest(pin_ids=ids, read_mask={"paths": paths}), timeout=10)
+
+    kept = {*paths, "pin_id", "is_known"}
+    for pin in whole:
+        for field, _ in pin.ListFields():
+            if field.name not in kept:
+                pin.ClearField(field.name)  # type: ignore[arg-type]
+    assert list(some.pins) == list(whole)
+    assert [pin.is_known for pin in some.pins] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("verb", "request_", "field"),
     [
