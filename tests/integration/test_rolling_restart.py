@@ -1,8 +1,4 @@
-"""Real services of two processes, renewed and killed while callers go on calling.
-
-Starting a process takes seconds of CPU, so profile_service, the one with a store, stands for all
-here; CORKBOARD_ROLLING_RESTART=all does the same with each service.
-"""
+"""Real services of two processes each, renewed and killed while callers go on calling."""
 
 import os
 import signal
@@ -21,8 +17,6 @@ from service_runtime.errors import CorkboardError
 from tests.integration.world import copy_of_root, make_stack
 from tests.service_runtime.test_supervisor import children, samples, wait_until
 
-IS_WHOLE = os.environ.get("CORKBOARD_ROLLING_RESTART") == "all"
-SEVERAL = SERVICES if IS_WHOLE else ("profile_service",)
 SETTINGS = ["processes=2", "worker_count=1", "queue_seconds_max=10", "drain_wait_seconds=0.2"]
 """A renewal must fail no call; on a busy machine the limit on waits would refuse some, rightly."""
 
@@ -36,7 +30,7 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-PAGES = dict(zip(SEVERAL, free_ports(len(SEVERAL)), strict=True))
+PAGES = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
 """Port of the metrics page of each."""
 
 
@@ -47,7 +41,7 @@ def are_ready(service: str) -> bool:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Services of two processes, each below a supervisor, and the others of one."""
+    """Services of two processes each, below a supervisor."""
     root = copy_of_root(tmp_path_factory.mktemp("several"))
     settings = {name: [*SETTINGS, f"metrics_port={port}"] for name, port in PAGES.items()}
     with make_stack(root, settings=settings) as stack:
@@ -106,7 +100,7 @@ class Callers:
         client.pins(["cooking-1", "cooking-2"])
 
 
-@pytest.mark.parametrize("service", SEVERAL)
+@pytest.mark.parametrize("service", SERVICES)
 def test_renewal_under_load_fails_no_call(stack: Stack, service: str) -> None:
     """SIGHUP: both processes of a service are replaced, one after the other; nobody notices."""
     supervisor = stack.children[service].process.pid
