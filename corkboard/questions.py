@@ -142,7 +142,7 @@ class PinRecord:
         language: As in BCP 47.
         country: As in ISO 3166.
         owner_id: Who owns it.
-        image_url: Where its picture is.
+        image_url: Where its picture is, of one line: an address, or a path below `image_folder`.
         creation_time: When it was made; None = now.
         attributes: For filters; up to 32.
         quality: How good it looks, 0 to 1; None = not known.
