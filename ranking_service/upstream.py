@@ -115,7 +115,8 @@ class Upstream:
                 ends_with_caller=True,
             )
         except CorkboardError as fault:
-            if isinstance(fault, InvalidRequest | NotFound) and not ask.filter.is_empty:
+            asked = ask.filter.expression or ask.filter.name or ask.filter.parameters
+            if isinstance(fault, InvalidRequest | NotFound) and asked:
                 raise  # a filter that is wrong, or that nobody configured
             self._note("candidates", fault)
             return self._instead(key, ask, world, fault)

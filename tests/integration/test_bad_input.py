@@ -174,6 +174,12 @@ CASES = [
         "surface",
     ),
     (
+        "a filter's parameter without a filter",
+        RECOMMEND,
+        ranking_pb2.RecommendPinsRequest(user_id="u", filter_parameters={"most": "5"}),
+        "filter.parameters",
+    ),
+    (
         "an excluded id empty",
         RECOMMEND,
         ranking_pb2.RecommendPinsRequest(user_id="u", excluded_pin_ids=["a", ""]),
