@@ -19,8 +19,9 @@ from typing import Any, Final
 
 import xxhash
 
+from service_runtime.data_root import RESTORING
 from service_runtime.errors import Corrupted, InvalidRequest, NotFound, Unavailable
-from service_runtime.files import write_synced
+from service_runtime.files import sync_path, write_synced
 from service_runtime.log_folders import GONE_PREFIX
 
 MANIFEST: Final = "backup.json"
@@ -96,6 +97,9 @@ def restore(folder: Path, data_root: Path, *, advance: Advance = lambda _: None)
     """
     Bring a backup back, on any machine.
 
+    No service or job uses the data root until the last byte is on its disk.  What an earlier
+    restore left that did not end is removed first.
+
     Args:
         folder: A backup.
         data_root: Where to; must be absent, or hold nothing but empty folders (a new volume has
@@ -107,12 +111,24 @@ def restore(folder: Path, data_root: Path, *, advance: Advance = lambda _: None)
         InvalidRequest: The data root holds a file, or the backup lies in it.
         Corrupted: A file is missing, too many, or not what it was; nothing is restored then.
     """
-    if found_file := _any_file(data_root):
+    marker = data_root / RESTORING
+    if not marker.exists() and (found_file := _any_file(data_root)):
         hint = "restore into a new folder, or one that holds empty folders only"
         raise InvalidRequest(f"{data_root} is not empty: there is {found_file}", hint=hint)
     report = check(folder)
-    for name in _manifest(folder)["files"]:
-        _copy(folder / name, data_root / name, advance)
+    data_root.mkdir(parents=True, exist_ok=True)
+    write_synced(marker, b"")
+    for left in _files_below(data_root):
+        if left != marker:
+            left.unlink()
+    targets = {name: data_root / name for name in _manifest(folder)["files"]}
+    for name, target in targets.items():
+        _copy(folder / name, target, advance)
+    for made in {parent for target in targets.values() for parent in target.parents}:
+        if made.is_relative_to(data_root):
+            sync_path(made)
+    marker.unlink()
+    sync_path(data_root)
     return replace(report, folder=data_root)
 
 
@@ -137,7 +153,12 @@ def check(folder: Path) -> BackupReport:
 
 
 def _any_file(root: Path) -> Path | None:
-    """A file below a folder, None if there is none but in `lost+found`, which only root may read.
+    """A file below a folder, None if there is none."""
+    return next(_files_below(root), None) if root.exists() else None
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Files and links below a folder, but for `lost+found`, which only root may read.
 
     Raises:
         OSError: A folder cannot be read, so it may hold something.
@@ -146,14 +167,10 @@ def _any_file(root: Path) -> Path | None:
     def refuse(fault: OSError) -> None:
         raise fault
 
-    if not root.exists():
-        return None
     for name, folders, files in os.walk(root, onerror=refuse):
         folders[:] = [one for one in folders if one != _LOST_AND_FOUND]
         links = [one for one in folders if (Path(name) / one).is_symlink()]
-        for found in (*files, *links):
-            return Path(name) / found
-    return None
+        yield from (Path(name) / found for found in (*files, *links))
 
 
 def size_of(data_root: Path) -> int:
@@ -193,6 +210,8 @@ def _copy(source: Path, target: Path, advance: Advance) -> None:
             while block := reading.read(_BLOCK):
                 writing.write(block)
                 advance(len(block))
+            writing.flush()
+            os.fsync(writing.fileno())
     except FileNotFoundError:  # an old generation or a trimmed segment went while we were copying
         target.unlink(missing_ok=True)
 

@@ -30,6 +30,7 @@ from service_runtime.access import Access, Role
 from service_runtime.blas import use_one_blas_thread
 from service_runtime.certificate_expiry import show_expiry
 from service_runtime.config import ServiceConfig, load_config, print_config
+from service_runtime.data_root import check_data_root
 from service_runtime.errors import BindFailed, CorkboardError, ProcessFailed
 from service_runtime.interceptors import CallInterceptor
 from service_runtime.stop_requests import SignalHandlers, StopAsked, StopRequests
@@ -314,7 +315,9 @@ def run_service(
         config = load_config(
             config_class, path=options.config, env_prefix=prefix, overrides=options.set
         )
-        use_log_key(None if options.print_config else config.log_key_file)
+        if not options.print_config:
+            use_log_key(config.log_key_file)
+            check_data_root(config.data_root)
     except ProcessFailed as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201  no logging before there is a config
         return error.EXIT_CODE

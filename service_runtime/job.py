@@ -36,6 +36,7 @@ from service_runtime.batch import BatchEngine, BatchSettings, open_engine
 from service_runtime.blas import use_one_blas_thread
 from service_runtime.clock import system_clock
 from service_runtime.config import ServiceConfig, load_config
+from service_runtime.data_root import check_data_root
 from service_runtime.disk_faults import disk_error, is_of_disk
 from service_runtime.errors import CorkboardError, InvalidRequest, ProcessFailed
 from service_runtime.generations import GenerationStore, open_generations
@@ -280,6 +281,7 @@ def _context(
         overrides.append(f"data_root={parsed.data_root}")
     config = load_config(config_class, path=parsed.config, overrides=overrides)
     use_log_key(config.log_key_file)
+    check_data_root(config.data_root)
     is_watched = sys.stderr.isatty()  # then the bars tell, and log lines would tear them
     configure_logging("warning" if parsed.quiet or is_watched else config.log_level, name)
     keep_audit(config.data_root, name)
