@@ -96,6 +96,7 @@ def test_without_candidate_service_remembered_winners_are_answered(stack: Stack)
     """What was acted on under the query pin joins the last lists, though none of them has it."""
     query, few = "typography-2", Rules(scenario="few")
     with stack.client() as client:
+        wait_until(lambda: not client.related(query, limit=100, rules=few).degradations)
         last = {pin.pin_id for pin in client.related(query, limit=100, rules=few).pins}
         winner = next(pin_id for pin_id in PINS if pin_id not in {*last, query})
         shown = [ShownPin(winner, 0)]
