@@ -33,7 +33,7 @@ from tests.fault.processes import start
 from tests.fault.rounds import log_seed
 from tests.integration.world import copy_of_root, make_stack
 
-COUNT: Final = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "5800"))
+COUNT: Final = int(os.environ.get("CORKBOARD_FUZZ_COUNT", "3500"))
 DEAR: Final = {
     "RetrieveCandidates": 0.3,
     "RecommendPins": 0.15,
