@@ -291,6 +291,15 @@ class LiveEdges:
         self.view = (pins, boards, lists)
 
 
+def compile_kernels(graph: PinBoardGraph) -> None:
+    """Compile what the first change needs, over this graph: a save in lists that nobody reads."""
+    if graph.pin_count:
+        edges = LiveEdges(graph, entry_count_max=np.iinfo(np.int32).max)
+        edges.change({("", 0): Saved(made={""})})
+        edges.boards_of(0)
+        edges._grow(0, 0, _ENTRIES_AT_FIRST)
+
+
 def _compressed(
     changed: dict[int, dict[int, bool]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:

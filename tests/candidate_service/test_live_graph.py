@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -22,6 +24,7 @@ from candidate_service.walk import PixieSettings, Walker
 from service_runtime.errors import Exhausted
 from service_runtime.id_table import IdTable
 from tests.candidate_service.test_walk import ask, counts
+from tests.integration.world import built_root
 from tests.naive import walk as naive
 
 PINS, BOARDS, LIVE_PINS, LIVE_BOARDS = 8, 5, 3, 2
@@ -402,3 +405,40 @@ def _until(stopped: Event) -> Iterator[int]:
     while not stopped.is_set():
         yield seed
         seed += 1
+
+
+_FIRST_CHANGE = """
+import sys
+from pathlib import Path
+import numpy as np
+from candidate_service import graph, live_kernels
+from candidate_service.artifacts import Artifacts
+from candidate_service.graph_access import walker_of
+from candidate_service.graph_config import GraphConfig
+from candidate_service.live.segment import LiveChanges, LiveSave
+from candidate_service.live_graph import LiveGraph
+from service_runtime.generations import GenerationStore
+
+def compiled():
+    kernels = vars(live_kernels).items()
+    return {name: len(it.signatures) for name, it in kernels if hasattr(it, "signatures")}
+
+artifacts = Artifacts(GenerationStore(Path(sys.argv[1]) / "generations"))
+opened = walker_of(artifacts, GraphConfig())().graph
+before = compiled()
+assert sum(before.values()) >= 5, before
+part = LiveGraph()
+part.prepare(opened)
+for number in range(3):
+    part.apply(LiveChanges(saves=(LiveSave(f"s{number}", "a board", number),)))
+assert part.edges(opened).degrees(np.zeros(1, np.int32))[0] > 0
+assert compiled() == before, (before, compiled())
+"""
+
+
+def test_nothing_is_left_to_compile_for_the_first_save() -> None:
+    """Or it would miss its deadline on a fresh machine; in a process that has compiled nothing."""
+    command = [sys.executable, "-c", _FIRST_CHANGE, str(built_root())]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr[-2000:]
