@@ -40,10 +40,11 @@ protos: setup ## Generate the stubs from protos/ (committed; a test proves them 
 	$(BIN)/python -m grpc_tools.protoc -Iprotos \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		--python_out=$(OUT) --grpc_python_out=$(OUT) --mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+	[ "$(OUT)" != . ] || $(MAKE) --no-print-directory descriptors OUT=k8s/components/json-gateway
 
 descriptors: setup ## Write the contract as OUT/corkboard.binpb, for the JSON gateway and for tools without reflection.
 	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$$($(BIN)/python -c 'import google.rpc as m; print(m.__path__[0])')/../.. \
-		--include_imports --include_source_info --descriptor_set_out=$(OUT)/corkboard.binpb $(PROTOS) \
+		--include_imports --descriptor_set_out=$(OUT)/corkboard.binpb $(PROTOS) \
 		google/rpc/error_details.proto google/rpc/status.proto
 
 docs: setup ## Write docs/reference/ from settings and contract (committed; a test proves it fresh).
