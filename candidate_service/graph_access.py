@@ -10,8 +10,8 @@ from candidate_service import graph
 from candidate_service.artifacts import Artifacts
 from candidate_service.graph import PinBoardGraph
 from candidate_service.graph_config import GraphConfig
-from candidate_service.live_graph import serve_graph
-from candidate_service.live_lists import compile_kernels
+from candidate_service.live_graph import LIST_ENTRY_COUNT_MAX, serve_graph
+from candidate_service.live_lists import LiveEdges
 from candidate_service.walk import Walker
 from service_runtime.generations import Generation
 
@@ -30,7 +30,7 @@ def walker_of(artifacts: Artifacts, config: GraphConfig) -> Callable[[], Walker]
             opened = PinBoardGraph.open(generation, in_memory=config.graph_in_memory)
             walker = Walker(opened, config.pixie_settings())
             walker.compile()
-            compile_kernels(opened)
+            LiveEdges(opened, LIST_ENTRY_COUNT_MAX).compile()
             serve_graph(opened)
             return walker
 

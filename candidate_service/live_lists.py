@@ -176,6 +176,13 @@ class LiveEdges:
         self._pin_count = max(self._pin_count, max(pins) + 1)
         self.has_changes = True
 
+    def compile(self) -> None:
+        """Compile what a first change needs, by one that is made up: of lists that nobody reads."""
+        if self.graph.pin_count:
+            self.change({("", 0): Saved(made={""})})
+            self.boards_of(0)
+            self._grow(0, 0, _ENTRIES_AT_FIRST)
+
     def _note(self, boards: dict[int, dict[int, bool]]) -> None:
         """Remember who came and who went; sets are replaced whole, as readers may look."""
         for board, changed in boards.items():
@@ -289,15 +296,6 @@ class LiveEdges:
                 end = live_kernels.move_lists(words, self.view[2], lists, end)
             self._end = end
         self.view = (pins, boards, lists)
-
-
-def compile_kernels(graph: PinBoardGraph) -> None:
-    """Compile what the first change needs, over this graph: a save in lists that nobody reads."""
-    if graph.pin_count:
-        edges = LiveEdges(graph, entry_count_max=np.iinfo(np.int32).max)
-        edges.change({("", 0): Saved(made={""})})
-        edges.boards_of(0)
-        edges._grow(0, 0, _ENTRIES_AT_FIRST)
 
 
 def _compressed(
