@@ -10,7 +10,7 @@ from tests.docs.kubectl_words import Cluster, faults_of, without_hashes
 from tests.docs.pages import ROOT, blocks, pages, prose
 from tests.docs.rehearsal import rehearse
 from tests.docs.test_commands import _SHELL
-from tests.k8s.json_gateway import rendered_with
+from tests.k8s.rendered import rendered_with
 
 _TOOL = re.compile(r"^ *(?:kubectl|kustomize|docker) ", re.MULTILINE)
 _INLINE = re.compile(r"`((?:kubectl|kustomize|docker) [^`\n]+)`")

@@ -1,41 +1,15 @@
 """The JSON gateway as an operator gets it: rendered with an overlay, its parts taken out."""
 
 import base64
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.k8s.manifest_rules import Manifest, pod_template
-from tests.k8s.rendered import ROOT
+from tests.k8s.rendered import one_of
 
 NAME = "json-gateway"
-
-
-def rendered_with(folder: Path, overlay: str, *components: str) -> list[Manifest]:
-    """The objects of an overlay with components, in that order, as an operator would write it."""
-    k8s = os.path.relpath(ROOT / "k8s", folder)
-    kustomization = {
-        "resources": [f"{k8s}/overlays/{overlay}"],
-        "components": [f"{k8s}/components/{component}" for component in components],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        [str(kubectl), "kustomize", str(folder)], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [one for one in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if one]
-
-
-def one_of(found: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one object of that kind and name."""
-    (one,) = [one for one in found if (one["kind"], one["metadata"]["name"]) == (kind, name)]
-    return one
 
 
 @dataclass(frozen=True)

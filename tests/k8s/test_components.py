@@ -1,37 +1,15 @@
 """The components, rendered on top of each overlay that they fit: nothing breaks, all arrives."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from service_runtime.access import Access, Credentials, Role
 from service_runtime.config import ServiceConfig, load_config
 from service_runtime.errors import PermissionDenied
 from tests.k8s.manifest_rules import faults, pod_template
-from tests.k8s.rendered import OVERLAYS, ROOT
-
-
-def render(overlay: str, component: str, folder: Path) -> list[dict[str, Any]]:
-    """The objects of an overlay with a component, as an operator would write it."""
-    near = {
-        name: os.path.relpath(ROOT / "k8s" / name, folder) for name in ("overlays", "components")
-    }
-    kustomization = {
-        "resources": [f"{near['overlays']}/{overlay}"],
-        "components": [f"{near['components']}/{component}"],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        [str(kubectl), "kustomize", str(folder)], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+from tests.k8s.rendered import OVERLAYS, rendered_with
 
 
 def config_of(found: list[dict[str, Any]]) -> ServiceConfig:
@@ -61,7 +39,7 @@ def place_of(pod: dict[str, Any], secret: str) -> str:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_services_are_told_the_collector_and_may_reach_it(overlay: str, tmp_path: Path) -> None:
     """The setting is one of ours and has the port that the policy opens; nothing else breaks."""
-    found = render(overlay, "tracing", tmp_path)
+    found = rendered_with(tmp_path, overlay, "tracing")
 
     assert faults(found) == []
     config = config_of(found)
@@ -80,7 +58,7 @@ def test_services_are_told_the_collector_and_may_reach_it(overlay: str, tmp_path
 @pytest.mark.parametrize("overlay", ["single-node", "production"])
 def test_tls_is_set_where_the_secrets_are_mounted(overlay: str, tmp_path: Path) -> None:
     """Each service finds its own certificate at the place of the settings; probes ask in plain."""
-    found = render(overlay, "tls", tmp_path)
+    found = rendered_with(tmp_path, overlay, "tls")
     config = config_of(found)
     pods = workloads(found, "Deployment", "StatefulSet")
 
@@ -98,7 +76,7 @@ def test_tls_is_set_where_the_secrets_are_mounted(overlay: str, tmp_path: Path) 
 
 def test_tls_lets_in_whom_its_roles_name(tmp_path: Path) -> None:
     """The access file is one of ours, mounted where the settings say, with what ranking needs."""
-    found = render("production", "tls", tmp_path)
+    found = rendered_with(tmp_path, "production", "tls")
     (content,) = [one["data"] for one in found if "access.toml" in one.get("data", {})]
     path = tmp_path / "access.toml"
     path.write_text(content["access.toml"])
@@ -119,7 +97,7 @@ def test_tls_lets_in_whom_its_roles_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_object_store_is_within_reach_of_services_and_jobs(overlay: str, tmp_path: Path) -> None:
     """All have the credentials where the variable says, and are let out to it."""
-    found = render(overlay, "object-store", tmp_path)
+    found = rendered_with(tmp_path, overlay, "object-store")
     pods = workloads(found, "Deployment", "StatefulSet", "CronJob")
 
     assert faults(found) == []

@@ -20,15 +20,12 @@ from tests.k8s.json_gateway import (
     addresses_of,
     endpoint_of,
     gateway_of,
-    one_of,
-    rendered_with,
 )
 from tests.k8s.manifest_rules import Manifest, faults, pod_template
 from tests.k8s.manifest_rules.policies import End, passes
-from tests.k8s.rendered import ROOT
+from tests.k8s.rendered import ROOT, one_of, rendered_with
+from tests.k8s.test_manifests import VERSIONS
 
-VERSIONS = ("1.27", "1.36")
-"""As tests/k8s/test_manifests.py."""
 SERVICES = ("profile-service", "candidate-service", "ranking-service")
 APPLY_BYTES_MAX = 262_144
 """`kubectl apply` keeps the object as an annotation, of at most so many bytes."""

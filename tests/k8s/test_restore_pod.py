@@ -9,9 +9,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.k8s.json_gateway import one_of, rendered_with
 from tests.k8s.manifest_rules import Manifest, faults, hardening
-from tests.k8s.rendered import OVERLAYS, ROOT, manifests
+from tests.k8s.rendered import OVERLAYS, ROOT, manifests, one_of, rendered_with
 from tests.k8s.test_manifests import VERSIONS
 
 PAGE = (ROOT / "docs" / "backup-and-restore.md").read_text()

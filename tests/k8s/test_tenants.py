@@ -1,8 +1,6 @@
 """A tenant in a namespace of its own, by the overlay of docs/tenants.md: nothing leads out."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import blocks
-from tests.k8s.rendered import ROOT
+from tests.k8s.rendered import ROOT, rendered_from
 
 TENANT = "tenant-a"
 
@@ -22,13 +20,7 @@ def found(tmp_path: Path) -> list[dict[str, Any]]:
     kustomization = yaml.safe_load(block.text)
     production = os.path.relpath(ROOT / "k8s" / "overlays" / "production", tmp_path)
     kustomization["resources"] = [production]
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        [str(kubectl), "kustomize", str(tmp_path)], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return rendered_from(tmp_path, kustomization)
 
 
 def test_every_object_is_in_the_tenants_namespace(found: list[dict[str, Any]]) -> None:

@@ -22,8 +22,8 @@ from tests.k8s.json_gateway import (
     addresses_of,
     endpoint_of,
     gateway_of,
-    rendered_with,
 )
+from tests.k8s.rendered import rendered_with
 from tests.mesh.proxy import free_port, running
 
 RECOMMEND = "corkboard.ranking.v1.RankingService/RecommendPins"
