@@ -1,5 +1,6 @@
 """The disk refuses to make things durable: what was not acknowledged may be lost, nothing else."""
 
+import time
 from pathlib import Path
 
 import grpc
@@ -146,6 +147,14 @@ def shown_count(stub: ranking_grpc.RankingServiceStub, pin_id: str) -> int:
     """How often a pin counts as shown."""
     request = ranking_pb.GetMemboostRequest(result_pin_id=pin_id)
     return int(stub.GetMemboost(request, timeout=30).score.impression_count)
+
+
+def counted(stub: ranking_grpc.RankingServiceStub, pin_id: str) -> int:
+    """How often a pin counts as shown, once it does: the counters follow the log."""
+    deadline = time.monotonic() + 30
+    while not (count := shown_count(stub, pin_id)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return count
 
 
 def test_ranking_service_refuses_what_it_cannot_make_durable(

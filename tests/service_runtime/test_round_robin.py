@@ -22,6 +22,9 @@ def start(address: str, port: int) -> EchoProcess:
     """A replica that serves."""
     echo = EchoProcess(
         ECHO_SERVICE_DRAIN_WAIT_SECONDS="0.3",
+        # Whoever came back is found when the name is asked anew, at the latest when connections to
+        # the others come to their age.
+        ECHO_SERVICE_CONNECTION_AGE_SECONDS_MAX="15",
         ECHO_SERVICE_HOST=address,
         ECHO_SERVICE_PORT=str(port),
     )
