@@ -4,12 +4,13 @@
     python benchmarks/bench_overload.py --method GetProfile   # costs little more than a refusal
     python benchmarks/bench_overload.py --quick
 
-The saturating rate is the most calls a second that are served whatever the number in flight. Then
-calls come at 1, 2 and 3 times that rate whether or not earlier ones were answered, with a deadline
-each, from several h2load processes (Debian: nghttp2-client) with a body each. h2load does not see
-gRPC's statuses: how many calls were served and refused is read from the service's own metrics, and
-of its latencies the slowest are those of the calls let in (a refusal does not wait for anything). A
-probe beside it, a real client, checks both.
+The saturating rate is the most calls a second that are served, with some in flight or with twice
+as many coming as that lets through. Then calls come at 1, 2 and 3 times that rate whether or not
+earlier ones were answered, with a deadline each, from several h2load processes (Debian:
+nghttp2-client) with a body each. h2load does not see gRPC's statuses: how many calls were served
+and refused is read from the service's own metrics, and of its latencies the slowest are those of
+the calls let in (a refusal does not wait for anything). A probe beside it, a real client, checks
+both.
 """
 
 import argparse
@@ -212,13 +213,16 @@ def measure(root: Path, method: str, *, seconds: float, deadline_s: float) -> li
             ask = lambda: profile.GetProfile(users[0], timeout=deadline_s)  # noqa: E731
         bench = Bench(stack, metrics_port, method, bodies, deadline_s)
         bench.load(seconds / 3, in_flight=8)  # warm
-        served = {n: bench.load(seconds, in_flight=n).ended["OK"] for n in IN_FLIGHT}
+        served = {f"{n} in flight": bench.load(seconds, in_flight=n).ended["OK"] for n in IN_FLIGHT}
+        too_many = 2 * max(served.values())
+        flood = bench.load(seconds, rate=too_many, probe=Probe(ask))
+        served[f"{too_many:.0f} a second"] = flood.ended["OK"]
         peak = max(served.values())
         loads = {
             f"{times}×": bench.load(seconds, rate=times * peak, probe=Probe(ask))
             for times in (1, 2, 3)
         }
-    searched = ", ".join(f"{count} in flight: {rate:.0f}/s" for count, rate in served.items())
+    searched = ", ".join(f"{load}: {rate:.0f}/s" for load, rate in served.items())
     best = max(peak, *(load.ended.get("OK", 0.0) for load in loads.values()))
     hints = all(load.probe.has_hint for load in loads.values() if load.probe)
     return [
