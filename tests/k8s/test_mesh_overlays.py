@@ -11,8 +11,7 @@ import pytest
 
 from tests.k8s.manifest_rules import Manifest, faults
 from tests.k8s.mesh_rules import callers, mesh_faults
-from tests.k8s.rendered import ROOT, manifests
-from tests.k8s.test_components import render
+from tests.k8s.rendered import ROOT, manifests, rendered_with
 
 MESHES = ("mesh-istio", "mesh-linkerd")
 Breakage = Callable[[list[Manifest]], None]
@@ -30,13 +29,13 @@ def test_nothing_keeps_meshed_pods_from_working(overlay: str) -> None:
 @pytest.mark.parametrize("component", ["tracing", "object-store"])
 def test_other_components_break_no_mesh(overlay: str, component: str, tmp_path: Path) -> None:
     """What is added to an overlay leaves the sidecars their way."""
-    assert mesh_faults(render(overlay, component, tmp_path)) == []
+    assert mesh_faults(rendered_with(tmp_path, overlay, component)) == []
 
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_a_mesh_goes_with_another_overlay(mesh: str, tmp_path: Path) -> None:
     """The overlays are production with a component, which any other takes as well."""
-    found = render("single-node", mesh, tmp_path)
+    found = rendered_with(tmp_path, "single-node", mesh)
 
     assert mesh_faults(found) == []
     assert faults(found) == []
