@@ -68,8 +68,13 @@ def test_volumes_are_where_profile_service_has_them(overlay: str, tmp_path: Path
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_schema_of_every_promised_version_holds(version: str) -> None:
-    """No unknown field, no wrong type."""
-    kubernetes_validate.validate(restore_pod(), version, strict=True)
+    """No unknown field, no wrong type; a field that is unknown is found."""
+    broken = restore_pod()
+    broken["spec"]["volums"] = broken["spec"].pop("volumes")
+
+    assert kubernetes_validate.validate(restore_pod(), version, strict=True) == version
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, version, strict=True)
 
 
 def test_the_namespace_lets_it_in() -> None:

@@ -195,7 +195,7 @@ def test_a_batch_counts_as_the_calls_in_it(path: Path) -> None:
         access.admit("/s/Get", shop)
     assert told.value.retry_after_s == pytest.approx(0.1)
     clock.now = 5.1
-    access.admit("/s/Get", shop)
+    assert access.admit("/s/Get", shop) == "shop"
 
 
 def test_no_call_keeps_its_caller_out_for_long(path: Path) -> None:
@@ -204,8 +204,11 @@ def test_no_call_keeps_its_caller_out_for_long(path: Path) -> None:
     access, shop = Access(path, ROLES, clock=clock), Credentials(token="secret")
 
     access.admit("/s/Get", shop, count=1_000_000)
+    clock.now = 60.4
+    with pytest.raises(Exhausted):
+        access.admit("/s/Get", shop)
     clock.now = 60.6
-    access.admit("/s/Get", shop)
+    assert access.admit("/s/Get", shop) == "shop"
 
 
 def test_changed_file_decides_soon_and_a_bad_one_never(path: Path) -> None:
