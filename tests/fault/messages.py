@@ -26,12 +26,13 @@ ITEMS: Final = 4
 TRIES: Final = 200
 
 _KINDS = FieldDescriptor
-_BITS = {
+BITS = {
     _KINDS.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     _KINDS.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     _KINDS.CPPTYPE_UINT32: (0, 2**32 - 1),
     _KINDS.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
+"""The least and the largest of each kind of whole number."""
 _RULE_OF = {
     _KINDS.TYPE_FLOAT: "float",
     _KINDS.TYPE_DOUBLE: "double",
@@ -164,8 +165,8 @@ class Grower:
         if kind == _KINDS.CPPTYPE_ENUM:
             known = [value.number for value in field.enum_type.values]
             return rng.choice([number for number in known if number not in rules.enum.not_in])
-        if kind in _BITS:
-            low, high = _bounds(field, rules, *_BITS[kind])
+        if kind in BITS:
+            low, high = _bounds(field, rules, *BITS[kind])
             return rng.choice((low, min(high, 1), rng.randint(low, min(high, 100)), high))
         low, high = _bounds(field, rules, -1.0, 1.0)
         return rng.choice((low, high, rng.uniform(low, high)))

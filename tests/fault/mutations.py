@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from service_runtime.validation import violations
-from tests.fault.messages import Grower, is_map
+from tests.fault.messages import BITS, Grower, is_map
 
 TEXTS: Final = (
     "", "a", "ana", "typography-1", "../../etc/passwd", "\x00", "a\nb", "x" * 128, "x" * 129,
@@ -47,12 +47,6 @@ HEADERS: Final = {
 }  # fmt: skip
 """Metadata that callers may send, each key with values that nobody sends."""
 _KINDS = FieldDescriptor
-_BITS = {
-    _KINDS.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
-    _KINDS.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
-    _KINDS.CPPTYPE_UINT32: (0, 2**32 - 1),
-    _KINDS.CPPTYPE_UINT64: (0, 2**64 - 1),
-}
 
 
 class Mutator:
@@ -183,7 +177,7 @@ def _breaking(field: FieldDescriptor, rng: random.Random) -> Any:
         return rng.choice([*(value.number for value in field.enum_type.values), 999])
     if kind in {_KINDS.CPPTYPE_FLOAT, _KINDS.CPPTYPE_DOUBLE}:
         return rng.choice(FLOATS)
-    low, high = _BITS[kind]
+    low, high = BITS[kind]
     return rng.choice([number for number in INTEGERS if low <= number <= high])
 
 
