@@ -108,10 +108,11 @@ def test_object_store_is_within_reach_of_services_and_jobs(overlay: str, tmp_pat
         folder = place_of(pod, "corkboard-object-store")
         assert variables["AWS_SHARED_CREDENTIALS_FILE"] == f"{folder}/credentials"
     (policy,) = [one for one in found if one["metadata"]["name"] == "to-object-store"]
-    chosen = policy["spec"]["podSelector"]["matchLabels"].items()
-    labels = [
-        pod_template(one)["metadata"]["labels"]
+    (chosen,) = policy["spec"]["podSelector"]["matchExpressions"]
+    names = {
+        pod_template(one)["metadata"]["labels"][chosen["key"]]
         for one in found
         if one["kind"] in {"Deployment", "StatefulSet", "CronJob"}
-    ]
-    assert all(chosen <= one.items() for one in labels)
+    }
+    assert chosen["operator"] == "In"
+    assert set(chosen["values"]) == names
